@@ -1,0 +1,64 @@
+# Two commands matter: `make figures` and `make test`. Both set everything up first.
+SHELL := bash
+.DELETE_ON_ERROR:
+.PHONY: figures test reproduce train lab clean
+
+PYTHON ?= python3
+# Processes that test at the same time.
+WORKERS ?= 2
+
+# toy (seconds), small (the released numbers), real, paper
+export FACEANON_PRESET ?= small
+# Waiting threads sleep instead of spinning: several times faster on a busy machine.
+export OMP_WAIT_POLICY ?= passive
+# One thread a process: the same sums in the same order, and on two cores it is also the faster choice.
+export OMP_NUM_THREADS ?= 1
+# Lets CUDA repeat its matrix products exactly.
+export CUBLAS_WORKSPACE_CONFIG ?= :4096:8
+export MPLBACKEND := Agg
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Neither the reader's own IPython settings nor their history take part.
+export IPYTHONDIR := $(CURDIR)/.venv/share/ipython
+
+INSTALLED := .venv/.installed
+STUDIES := $(sort $(wildcard nbs/study/*.ipynb))
+
+# Runs notebooks cell by cell in the terminal, so that progress bars and prints show as they happen.
+# Stops at the first cell that raises.
+define run_notebooks
+	@set -e; for notebook in $(1); do \
+	  echo "== $$notebook ($$FACEANON_PRESET)"; \
+	  .venv/bin/ipython --HistoryManager.enabled=False "$$notebook"; \
+	done
+endef
+
+# Draws every figure from committed numbers, then recomputes the heart of them and compares.
+figures: $(INSTALLED)
+	$(call run_notebooks,$(STUDIES) nbs/reproduce/05_heart.ipynb)
+
+test: $(INSTALLED)
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup tests
+
+# Trains every M that is released or compared; goes on from runs/ where it was stopped.
+train: $(INSTALLED)
+	$(call run_notebooks,nbs/reproduce/01_train.ipynb)
+
+# Recomputes every number and redraws every figure; real data only where FACEANON_DATA says it is.
+reproduce: train
+	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb)
+	$(if $(FACEANON_DATA),$(call run_notebooks,nbs/reproduce/04_real.ipynb),@echo "== FACEANON_DATA is not set: the real data sets are left out")
+	$(call run_notebooks,$(STUDIES))
+
+lab: $(INSTALLED)
+	.venv/bin/jupyter lab nbs
+
+# Keeps runs/, which may hold hours of training.
+clean:
+	rm -rf .venv build dist *.egg-info _docs _proc .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): settings.ini setup.py pyproject.toml
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -e '.[dev]'
+	touch $@

@@ -1,0 +1,36 @@
+"What the README promises: its code runs, its commands and files exist."
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT/'README.md').read_text(encoding='utf-8')
+FENCES = re.findall(r'^```(\w*)\n(.*?)^```', README, flags=re.DOTALL | re.MULTILINE)
+SHELL = '\n'.join(body for kind, body in FENCES if kind != 'python')
+
+
+def test_python_blocks_run_one_after_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('FACEANON_OUT', str(tmp_path))
+    names = {'__name__': 'readme'}
+    for number, (kind, body) in enumerate(FENCES, 1):
+        if kind == 'python': exec(compile(body, f'README.md, fence {number}', 'exec'), names)
+
+
+def test_every_make_command_is_a_target():
+    rules = (ROOT/'Makefile').read_text()
+    targets = set(re.findall(r'^([a-z]+):', rules, flags=re.MULTILINE))
+    asked = set(re.findall(r'`(?:[A-Z_]+=\S+ )*make ([a-z]+)', README))
+    asked |= set(re.findall(r'^(?:[A-Z_]+=\S+ )*make ([a-z]+)', SHELL, flags=re.MULTILINE))
+    assert {'figures', 'test'} <= asked, "the README names the two commands"
+    assert asked <= targets
+
+
+LINKS = re.findall(r'\]\(([^)\s]+)[^)]*\)', README) + re.findall(r'(?:src|href)="([^"]+)"', README)
+FILES = sorted({link.split('#')[0] for link in LINKS if not re.match(r'[a-z]+:|#', link)})
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_linked_file_exists(name):
+    assert (ROOT/name).exists()

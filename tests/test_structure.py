@@ -1,0 +1,235 @@
+"How the parts stand to each other. These checks belong to no single notebook."
+import ast
+import importlib
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from dataclasses import is_dataclass
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT/'faceanon'
+NBS = ROOT/'nbs'
+NOTEBOOKS = sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+MODULES = sorted(p.stem for p in PACKAGE.glob('[a-z]*.py'))
+
+# Who may import whom. M, D and A do not know each other; the game meets them only as `Nets`.
+MAY_IMPORT = {
+    'config': '', 'world': 'config faces', 'datasets': 'config faces', 'faces': '',
+    'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
+    'losses': '', 'training': 'config faces losses',
+    'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
+    'video': 'faces', 'audit': 'video attackers metrics',
+    'plots': '',
+}
+# In `experiment` world, networks, training and attackers meet to make a row.
+MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT), 'widgets': 'plots'}
+MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
+
+NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
+ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av'}  # a training machine may lack them
+
+
+def tree_of(name): return ast.parse((PACKAGE/f'{name}.py').read_text(encoding='utf-8'))
+
+
+def nodes(tree, into_functions):
+    for child in ast.iter_child_nodes(tree):
+        yield child
+        if into_functions or not isinstance(child, ast.FunctionDef): yield from nodes(child, into_functions)
+
+
+def imported(name, into_functions=True):
+    "Dotted names of everything a module imports, ours as `faceanon.x`."
+    for node in nodes(tree_of(name), into_functions):
+        if isinstance(node, ast.Import): yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = '.'.join(filter(None, ['faceanon' if node.level else '', node.module]))
+            if home == 'faceanon': yield from (f'faceanon.{a.name}' for a in node.names)
+            else: yield home
+
+
+def packages(names): return {name.split('.')[0] for name in names}
+
+
+def read_notebook(path): return json.loads(path.read_text(encoding='utf-8'))
+
+
+def notebook(path): return pytest.param(path, id=path.relative_to(NBS).with_suffix('').as_posix())
+
+
+def settings():
+    config = ConfigParser(delimiters=['='])
+    config.read(ROOT/'settings.ini', encoding='utf-8')
+    return config['DEFAULT']
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_imports_only_what_it_may(name):
+    assert name in MAY_IMPORT, "a new module says here what it may import"
+    siblings = {m.split('.')[1] for m in imported(name) if m.startswith('faceanon.')}
+    assert siblings <= set(MAY_IMPORT[name].split())
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_tools_stay_out_and_screens_wait_inside_functions(name):
+    assert packages(imported(name)) & NEVER == set()
+    assert packages(imported(name, into_functions=False)) & ONLY_INSIDE_FUNCTIONS == set()
+
+
+@pytest.mark.parametrize('name', [m for m in ('plots', 'widgets') if m in MODULES])
+def test_drawing_needs_no_torch(name):
+    code = f"import sys, faceanon.{name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_what_it_imports_is_required(name):
+    required = {re.match(r'[\w-]+', r)[0] for r in settings()['requirements'].split()}
+    brought_by = packages_distributions()
+    others = packages(imported(name)) - set(sys.stdlib_module_names) - {'faceanon'}
+    others -= {'IPython'}  # comes with ipywidgets
+    assert {p for p in others if not {d.lower() for d in brought_by.get(p, [p])} & required} == set()
+
+
+def described_callables(name):
+    "Public functions, constructors and public methods, each with the names that need a comment."
+    module = importlib.import_module(f'faceanon.{name}')
+    for public in getattr(module, '__all__', []):
+        obj = getattr(module, public)
+        if getattr(obj, '__module__', None) != module.__name__: continue
+        if inspect.isclass(obj):
+            if is_dataclass(obj) or '__init__' in vars(obj): yield public, obj, False
+            for method, member in vars(obj).items():
+                if isinstance(member, property): member = member.fget
+                member = getattr(member, '__func__', member)
+                if inspect.isfunction(member) and not method.startswith('_'): yield f'{public}.{method}', member, True
+        elif inspect.isfunction(obj): yield public, obj, True
+
+
+def undescribed(obj, needs_return):
+    "Names of the arguments, and `return`, that no comment stands beside."
+    from fastcore.docments import docments
+    comments = docments(obj, args_kwargs=True)
+    names = [n for n in comments if n not in ('self', 'cls', 'return')]
+    annotation = getattr(obj, '__annotations__', {}).get('return', ...)
+    if needs_return and annotation not in (None, 'None'): names.append('return')
+    return [n for n in names if not comments[n]]
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_every_argument_and_result_is_described(name):
+    pytest.importorskip('fastcore')
+    bare = {what: undescribed(obj, needs_return) for what, obj, needs_return in described_callables(name)}
+    assert {what: names for what, names in bare.items() if names} == {}
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_every_public_function_and_class_says_what_it_is(name):
+    defined = [n for n in tree_of(name).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    assert [n.name for n in defined if not n.name.startswith('_') and not ast.get_docstring(n)] == []
+
+
+@pytest.fixture(scope='module')
+def copied(tmp_path_factory):
+    "The notebooks and their settings in a folder of their own, so that no other test sees a half-written module."
+    pytest.importorskip('nbdev')
+    to = tmp_path_factory.mktemp('copied')
+    shutil.copy(ROOT/'settings.ini', to)
+    for path in NOTEBOOKS:
+        (to/path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to/path.relative_to(ROOT))
+    return to
+
+
+def run_nbdev(command, folder):
+    "nbdev's runner leaves IN_TEST behind, which would make `nbdev_export` do nothing."
+    env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
+    subprocess.run([Path(sys.executable).parent/command], cwd=folder, env=env, check=True, capture_output=True)
+
+
+def test_package_equals_its_notebooks(copied):
+    run_nbdev('nbdev_export', copied)
+    made = {p.name: p.read_bytes() for p in (copied/'faceanon').glob('*.py')}
+    kept = {p.name: p.read_bytes() for p in PACKAGE.glob('*.py')}
+    assert sorted(made) == sorted(kept)
+    assert [name for name in made if made[name] != kept[name]] == []
+
+
+def test_cleaning_leaves_notebooks_as_they_are(copied):
+    run_nbdev('nbdev_clean', copied)
+    assert [p.name for p in NOTEBOOKS if (copied/p.relative_to(ROOT)).read_bytes() != p.read_bytes()] == []
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])
+def test_notebook_is_small_and_tidy(path):
+    nb = read_notebook(path)
+    outputs = [o for c in nb['cells'] for o in c.get('outputs', [])]
+    assert path.stat().st_size <= 300_000
+    assert 'widgets' not in nb['metadata'], "widget state is saved"
+    assert [o['evalue'] for o in outputs if o['output_type'] == 'error'] == []
+    assert nb['metadata']['kernelspec']['name'] == 'python3'
+    assert [c['metadata'] for c in nb['cells'] if c['metadata']] == [], "directives are comments, not cell metadata"
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])
+def test_notebook_says_what_it_is(path):
+    first = read_notebook(path)['cells'][0]
+    assert first['cell_type'] == 'markdown'
+    assert re.match(r'# .+\n+> .+', ''.join(first['source']))
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])
+def test_directives_leave_no_cell_untested(path):
+    directives = re.compile(r'^#\s*\|\s*(.*)', re.MULTILINE)
+    cells = [c for c in read_notebook(path)['cells'] if c['cell_type'] == 'code']
+    found = {d.strip() for c in cells for d in directives.findall(''.join(c['source']))}
+    allowed = {'export', 'exporti', 'hide', *settings()['tst_flags'].split()}
+    assert {d for d in found if d not in allowed and not d.startswith('default_exp ')} == set()
+    exports = any(d.startswith('default_exp ') for d in found)
+    assert exports == (path.parent == NBS and path.stem != '00_tour'), "library notebooks export, the others do not"
+
+
+def test_settings_and_environment_name_the_same_pins():
+    cfg = settings()
+    environment = (ROOT/'environment.yml').read_text(encoding='utf-8')
+    listed = re.findall(r'^    - (?!-e)(\S+)$', environment, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(cfg['requirements'].split() + cfg['dev_requirements'].split())
+
+
+def test_version_is_the_same_everywhere():
+    import faceanon
+    assert faceanon.__version__ == settings()['version']
+
+
+def tracked():
+    "Files of the project: what git would commit, or everything where there is no git."
+    try:
+        listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard', '-z'], cwd=ROOT, check=True,
+                                capture_output=True, text=True).stdout.split('\0')
+        return [ROOT/name for name in listed if name and (ROOT/name).is_file()]
+    except (OSError, subprocess.CalledProcessError):
+        hidden = {'.git', '.venv', 'runs', '__pycache__'}
+        return [p for p in ROOT.rglob('*') if p.is_file() and not hidden & set(p.relative_to(ROOT).parts)]
+
+
+def test_no_file_mentions_a_place_on_a_machine():
+    place = re.compile(rb'(?<![\w.])(?:/(?:home|root|tmp|work|mnt|Users)/|[A-Z]:\\\\?Users\\)')
+    found = {p.relative_to(ROOT).as_posix(): hits for p in tracked() if (hits := place.findall(p.read_bytes()))
+             and p.suffix not in {'.png', '.safetensors'}}
+    assert found == {}
+
+
+def test_lint():
+    ruff = shutil.which('ruff', path=str(Path(sys.executable).parent))
+    if ruff is None: pytest.skip("ruff is not installed")
+    done = subprocess.run([ruff, 'check', '--no-cache', '--output-format', 'concise', '.'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
