@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ATTACKERS', 'pixel_statistics', 'standardize', 'Recipe', 'Attacker', 'make_attacker', 'shift_faces', 'one_cycle',
-           'train_attacker', 'embed_all', 'attack', 'retrain_and_attack', 'worst_attack']
+           'train_attacker', 'embed_all', 'attack', 'retrain_and_attack', 'worst_attack', 'verify_fixed']
 
-# %% ../nbs/12_attackers.ipynb #cb53947e
+# %% ../nbs/12_attackers.ipynb #491172ed
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .losses import check_finite
 from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer, pair_scores, rank_k,
                               tar_at_far, verification_error)
 
-# %% ../nbs/12_attackers.ipynb #9c283bef
+# %% ../nbs/12_attackers.ipynb #5eda4b9c
 def _check_set(
     faces:UInt8[Tensor, "n 3 s s"],  # RGB, as shipped
     ids:Int[Tensor, "n"],            # int64, whose they are, from 0
@@ -35,7 +35,7 @@ def _check_set(
     if ids.shape != faces.shape[:1]: raise ValueError(f"{len(faces)} {what} faces but ids of {tuple(ids.shape)}")
     if ids.dtype != torch.int64 or ids.min() < 0: raise ValueError(f"{what} ids must be int64 from 0")
 
-# %% ../nbs/12_attackers.ipynb #007137c9
+# %% ../nbs/12_attackers.ipynb #dc3ea4f9
 def pixel_statistics(
     faces:UInt8[Tensor, "n 3 s s"],          # RGB, anonymized, at least one
 ) -> tuple[Float[Tensor, "3 s s"], Tensor]:  # mean and standard deviation in [0, 1], the latter at least 1/255
@@ -59,7 +59,7 @@ def standardize(
     "Deviations from the mean picture, in the range that recognisers expect (ours)."
     return 0.5 + 0.25*((pictures - mean) / std).clamp(-5, 5)  # a rare bright spot must not drown the rest
 
-# %% ../nbs/12_attackers.ipynb #324912f4
+# %% ../nbs/12_attackers.ipynb #998bcf77
 @dataclass(frozen=True)
 class Recipe:
     "How an attacker is made."
@@ -108,7 +108,7 @@ def make_attacker(
         net = recipe.build(classes).to(faces.device, memory_format=recipe.layout)
     return Attacker(name, net, classes, *(pixel_statistics(faces) if recipe.standardized else (None, None)))
 
-# %% ../nbs/12_attackers.ipynb #d3c2bfe2
+# %% ../nbs/12_attackers.ipynb #02c534eb
 def shift_faces(
     pictures:Float[Tensor, "n 3 s s"],  # any range
     reach:int,                          # furthest shift, pixels
@@ -139,28 +139,29 @@ def train_attacker(
     ids:Int[Tensor, "n"],            # int64 names in [0, classes)
     steps:int=2000,                  # of AdamW
     batch:int=64,                    # faces a step
+    lr:float=1e-3,                   # highest AdamW step size
     seed:int=0,                      # order and shifts
 ) -> Iterator[dict]:                 # after each step: `step`, `loss` before it, `rank1` on its batch
     "Learn to name anonymized faces (ours)."
     _check_set(faces, ids, 'training')
     if steps < 1 or batch < 2: raise ValueError(f"need steps >= 1 and batch >= 2, got {steps} and {batch}")
     if ids.max() >= attacker.classes: raise ValueError(f"ids must lie in [0, {attacker.classes})")
-    gen, net, peak = torch.Generator().manual_seed(seed), attacker.net.train(), ATTACKERS[attacker.name].lr
-    opt = torch.optim.AdamW(net.parameters(), peak, weight_decay=0.05)
+    gen, net = torch.Generator().manual_seed(seed), attacker.net.train()
+    opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05)
     rounds = math.ceil(steps*batch / len(faces))
     order = torch.cat([torch.randperm(len(faces), generator=gen) for _ in range(rounds)])
     for step, rows in zip(range(steps), order.to(faces.device).split(batch)):
-        opt.param_groups[0]['lr'] = one_cycle(step, steps, peak)
+        opt.param_groups[0]['lr'] = one_cycle(step, steps, lr)
         pictures = shift_faces(attacker.look(faces[rows]), 2, gen)
         with torch.autocast(faces.device.type, torch.bfloat16): logits = net.classify(net.embed(pictures))
         loss = F.cross_entropy(logits.float(), ids[rows])
-        check_finite(dict(step=step, loss=loss))
+        check_finite(dict(step=step, loss=loss.detach()))
         opt.zero_grad()
         loss.backward()
         opt.step()
         yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids[rows]).float().mean().item())
 
-# %% ../nbs/12_attackers.ipynb #e63b1cc8
+# %% ../nbs/12_attackers.ipynb #1d3afe4d
 @torch.no_grad()
 def embed_all(
     attacker:Attacker,               # trained
@@ -170,8 +171,11 @@ def embed_all(
     "Embeddings of many faces (ours)."
     if faces.dtype != torch.uint8: raise TypeError(f"faces must be uint8, as shipped, got {faces.dtype}")
     if not len(faces): raise ValueError("no faces to embed")
-    net = attacker.net.eval()
-    return torch.cat([net.embed(attacker.look(part)) for part in faces.split(batch)])
+    net, training = attacker.net, attacker.net.training
+    net.eval()
+    rows = torch.cat([net.embed(attacker.look(part)) for part in faces.split(batch)])
+    net.train(training)  # a probe in the middle of training must not end it
+    return rows
 
 
 def attack(
@@ -180,7 +184,7 @@ def attack(
     known_ids:Int[Tensor, "n"],             # int64 names in [0, classes)
     unseen_faces:UInt8[Tensor, "m 3 s s"],  # RGB, as shipped: people it never saw
     unseen_ids:Int[Tensor, "m"],            # int64, their names; any numbers from 0
-) -> dict:                                  # `attacker`; `rank1`, `rank5`, `chance`; `eer`, `auc`, `tar@1e-1` to `tar@1e-3`, `n_pairs`
+) -> dict:                                  # `attacker`, `rank1`, `rank5`, `chance`, `eer`, `auc`, `tar@1e-1` (-2, -3), `n_pairs`
     "Name the known, verify the unknown (ours)."
     _check_set(known_faces, known_ids, 'known')
     _check_set(unseen_faces, unseen_ids, 'unseen')
@@ -193,17 +197,17 @@ def attack(
 
 
 def retrain_and_attack(
-    name:str,                                                       # one of `ATTACKERS`
-    training:tuple[UInt8[Tensor, "n 3 s s"], Int[Tensor, "n"]],     # anonymized faces, ids: what it learns from
-    known:tuple[UInt8[Tensor, "k 3 s s"], Int[Tensor, "k"]],        # other pictures of the same people
-    unseen:tuple[UInt8[Tensor, "m 3 s s"], Int[Tensor, "m"]],       # other people
-    steps:int=2000,                                                 # of training
-    batch:int=64,                                                   # faces a step
-    seed:int=0,                                                     # of weights, order and shifts
-) -> dict:                                                          # `attack`'s row and `steps`, `seed`, `loss` at the end
+    name:str,         # one of `ATTACKERS`
+    training:tuple,   # (uint8 `(n, 3, s, s)`, int64 `(n,)`): anonymized faces and names to learn from
+    known:tuple,      # the same for other pictures of the same people
+    unseen:tuple,     # the same for other people
+    steps:int=2000,   # of training
+    batch:int=64,     # faces a step
+    seed:int=0,       # of weights, order and shifts
+) -> dict:            # `attack`'s row, and `steps`, `seed`, `loss` (mean of the last 50 steps)
     "One attacker from scratch to its row of the table (ours)."
     attacker = make_attacker(name, *training, seed)
-    losses = [row['loss'] for row in train_attacker(attacker, *training, steps, batch, seed)]
+    losses = [row['loss'] for row in train_attacker(attacker, *training, steps, batch, ATTACKERS[name].lr, seed)]
     tail = losses[-50:]
     return attack(attacker, *known, *unseen) | dict(steps=steps, seed=seed, loss=sum(tail) / len(tail))
 
@@ -217,3 +221,23 @@ def worst_attack(
     reader, namer = min(rows, key=lambda r: r['eer']), max(rows, key=lambda r: r['rank1'])
     return dict(eer_worst=reader['eer'], attacker_worst=reader['attacker'],
                 rank1_worst=namer['rank1'], rank1_attacker=namer['attacker'])
+
+# %% ../nbs/12_attackers.ipynb #77287145
+@torch.no_grad()
+def verify_fixed(
+    net:nn.Module,                                # `embed`: float RGB in [0, 1] -> (n, d); trained on originals
+    original_faces:UInt8[Tensor, "n 3 s s"],      # clear RGB, people the verifier never saw
+    anonymized_faces:UInt8[Tensor, "n 3 s s"],    # the same pictures in the same order, as shipped
+    ids:Int[Tensor, "n"],                         # int64, whose they are, from 0
+    batch:int=256,                                # faces at once
+) -> dict:                                        # `threshold`; `error_*`, `eer_*`: `original`, `cross`, `anonymized`
+    "Verification error with a fixed verifier (Sec. 4, face verification)."
+    _check_set(original_faces, ids, 'original')
+    _check_set(anonymized_faces, ids, 'anonymized')
+    verifier = Attacker('fixed', net, 0)
+    clear, hidden = embed_all(verifier, original_faces, batch), embed_all(verifier, anonymized_faces, batch)
+    pairs = dict(original=pair_scores(clear, ids), cross=cross_pair_scores(clear, hidden, ids),
+                 anonymized=pair_scores(hidden, ids))
+    threshold = best_threshold(*pairs['original'])
+    errors = {f'error_{name}': verification_error(*scores, threshold) for name, scores in pairs.items()}
+    return dict(threshold=threshold) | errors | {f'eer_{name}': eer(*scores) for name, scores in pairs.items()}

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['blur8', 'blur16', 'blur24', 'noise01', 'noise03', 'noise05', 'BASELINES', 'none', 'change_boxes', 'mask', 'shrunk',
-           'blur', 'pixelate', 'noise', 'at_numpy', 'superpixel', 'edge', 'k_same']
+           'blur', 'pixelate', 'noise', 'with_numpy', 'superpixel', 'edge', 'k_same']
 
-# %% ../nbs/10_baselines.ipynb #fc278d16
+# %% ../nbs/10_baselines.ipynb #289101ad
 from collections.abc import Callable
 from functools import partial
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .faces import check_boxes, check_pictures, replace_faces, resize
 
-# %% ../nbs/10_baselines.ipynb #67ef66ef
+# %% ../nbs/10_baselines.ipynb #f98d0b2f
 def none(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`, not looked at
@@ -26,7 +26,7 @@ def none(
     "The original (Sec. 5, un-anonymized)."
     return frames
 
-# %% ../nbs/10_baselines.ipynb #b02ce99c
+# %% ../nbs/10_baselines.ipynb #03a594dd
 def change_boxes(
     frames:Float[Tensor, "b 3 h w"],    # RGB in [0, 1]; not changed
     boxes:Int[Tensor, "n 5"],           # rows `[frame, x1, y1, x2, y2]` inside `frames`, else ValueError; n may be 0
@@ -40,7 +40,7 @@ def change_boxes(
         out[i, :, y1:y2, x1:x2] = change(frames[i:i+1, :, y1:y2, x1:x2])[0]
     return out
 
-# %% ../nbs/10_baselines.ipynb #b0e1e014
+# %% ../nbs/10_baselines.ipynb #74477858
 def mask(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -48,7 +48,7 @@ def mask(
     "The black box (Sec. 5, masked)."
     return change_boxes(frames, boxes, torch.zeros_like)
 
-# %% ../nbs/10_baselines.ipynb #3df696f0
+# %% ../nbs/10_baselines.ipynb #ccaebe7f
 def shrunk(
     face:Float[Tensor, "n 3 h w"],  # in [0, 1]
     side:int,                       # N, pixels, at least 1
@@ -57,7 +57,7 @@ def shrunk(
     if side < 1: raise ValueError(f"side must be at least 1 pixel, got {side}")
     return resize(face, tuple(min(side, s) for s in face.shape[2:]))
 
-# %% ../nbs/10_baselines.ipynb #ba196208
+# %% ../nbs/10_baselines.ipynb #f3e29ef6
 def blur(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -66,7 +66,7 @@ def blur(
     "Down to N by N and back up, bilinear both ways (Sec. 5, blur)."
     return change_boxes(frames, boxes, lambda face: resize(shrunk(face, side), face.shape[2:]))
 
-# %% ../nbs/10_baselines.ipynb #619acea5
+# %% ../nbs/10_baselines.ipynb #0f57b856
 def pixelate(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -76,12 +76,12 @@ def pixelate(
     return change_boxes(frames, boxes,
                         lambda face: F.interpolate(shrunk(face, side), face.shape[2:], mode='nearest-exact'))
 
-# %% ../nbs/10_baselines.ipynb #d6bf93dd
+# %% ../nbs/10_baselines.ipynb #8a47f783
 blur8 = partial(blur, side=8)
 blur16 = partial(blur, side=16)
 blur24 = partial(blur, side=24)
 
-# %% ../nbs/10_baselines.ipynb #777ebda4
+# %% ../nbs/10_baselines.ipynb #060cde7d
 def noise(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -91,13 +91,13 @@ def noise(
     if not variance >= 0: raise ValueError(f"variance must be at least 0, got {variance}")
     return change_boxes(frames, boxes, lambda face: (face + variance**0.5*torch.randn_like(face)).clamp(0, 1))
 
-# %% ../nbs/10_baselines.ipynb #a4b0562c
+# %% ../nbs/10_baselines.ipynb #79f35935
 noise01 = partial(noise, variance=0.1)
 noise03 = partial(noise, variance=0.3)
 noise05 = partial(noise, variance=0.5)
 
-# %% ../nbs/10_baselines.ipynb #9e6fc16b
-def at_numpy(
+# %% ../nbs/10_baselines.ipynb #b3dad506
+def with_numpy(
     change:Callable[[np.ndarray], np.ndarray],  # a picture `(h, w, 3)`, float64 in [0, 1], to `(h, w, 3)` or `(h, w)`
 ) -> Callable[[Tensor], Tensor]:                # the same for one face `(1, 3, h, w)`; no gradient
     "Let scikit-image change a face (ours)."
@@ -106,7 +106,7 @@ def at_numpy(
         return torch.as_tensor(picture).to(face).permute(2, 0, 1).expand(face.shape[1:])[None]
     return changed
 
-# %% ../nbs/10_baselines.ipynb #7bfc9ebb
+# %% ../nbs/10_baselines.ipynb #8187e47e
 def superpixel(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -119,9 +119,9 @@ def superpixel(
         labels = slic(picture, n_segments=segments, start_label=0)
         sums = np.stack([np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(picture, 2, 0)], 1)
         return (sums/np.maximum(np.bincount(labels.ravel()), 1)[:, None])[labels]
-    return change_boxes(frames, boxes, at_numpy(flatten))
+    return change_boxes(frames, boxes, with_numpy(flatten))
 
-# %% ../nbs/10_baselines.ipynb #ef605a21
+# %% ../nbs/10_baselines.ipynb #6039cd38
 def edge(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
@@ -130,9 +130,9 @@ def edge(
     "Canny edges of the grey face, thresholds 0.1 and 0.2 (Sec. 5, edge)."
     from skimage.color import rgb2gray
     from skimage.feature import canny  # slow to import, and only two baselines need it
-    return change_boxes(frames, boxes, at_numpy(lambda picture: canny(rgb2gray(picture), sigma).astype(float)))
+    return change_boxes(frames, boxes, with_numpy(lambda picture: canny(rgb2gray(picture), sigma).astype(float)))
 
-# %% ../nbs/10_baselines.ipynb #9a052b55
+# %% ../nbs/10_baselines.ipynb #52f86528
 def k_same(
     gallery:Float[Tensor, "m 3 s s"],     # faces in [0, 1], one a person, cut as those to be replaced
     k:int=10,                             # faces in a mean, 1 to m, else ValueError; 1 gives the nearest face itself
@@ -148,6 +148,6 @@ def k_same(
         return known[nearest].mean(1)
     return lambda frames, boxes: replace_faces(frames, boxes, mean_of_nearest, gallery.shape[2])
 
-# %% ../nbs/10_baselines.ipynb #ec295861
+# %% ../nbs/10_baselines.ipynb #743c2a91
 BASELINES = dict(none=none, mask=mask, blur8=blur8, blur16=blur16, blur24=blur24, pixelate=pixelate,
                  noise01=noise01, noise03=noise03, noise05=noise05, superpixel=superpixel, edge=edge)

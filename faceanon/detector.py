@@ -6,10 +6,11 @@
 __all__ = ['answering', 'check_frames', 'check_targets', 'ActionDetector', 'norm_conv', 'ResidualUnit', 'small_detector',
            'resnet_detector']
 
-# %% ../nbs/07_detector.ipynb #a83a7a81
+# %% ../nbs/07_detector.ipynb #efc349ca
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, box_iou
 
-# %% ../nbs/07_detector.ipynb #b863fffe
+# %% ../nbs/07_detector.ipynb #4988a4b3
 @contextmanager
 def answering(
     parts:list[nn.Module],  # switched one by one, without their children
@@ -33,7 +34,7 @@ def answering(
     finally:
         for part, mode in zip(parts, before): part.training = mode
 
-# %% ../nbs/07_detector.ipynb #907d90a8
+# %% ../nbs/07_detector.ipynb #727ff035
 def check_frames(
     frames:Float[Tensor, "b 3 h w"],  # checked: float, three channels, RGB in [0, 1]
 ) -> None:                            # raises TypeError for another dtype, ValueError for another shape or range
@@ -46,7 +47,7 @@ def check_frames(
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"frames must lie in [0, 1], got values from {low:.3g} to {high:.3g}")
 
-# %% ../nbs/07_detector.ipynb #a304ccec
+# %% ../nbs/07_detector.ipynb #d30107fb
 def check_targets(
     targets:list[dict],  # one a frame: `boxes` float (k, 4) and `labels` int64 (k,); k may be 0; other keys are ignored
     frames:int,          # how many there must be
@@ -57,16 +58,18 @@ def check_targets(
     for i, target in enumerate(targets):
         if missing := {'boxes', 'labels'} - set(target): raise ValueError(f"target {i} lacks {sorted(missing)}")
         boxes, labels = target['boxes'], target['labels']
-        if boxes.ndim != 2 or boxes.shape[1] != 4: raise ValueError(f"boxes {i} must be (k, 4), got {tuple(boxes.shape)}")
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes {i} must be (k, 4), got {tuple(boxes.shape)}")
         if labels.shape != boxes.shape[:1]:
             raise ValueError(f"target {i} has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}")
+        if not boxes.is_floating_point(): raise ValueError(f"boxes {i} must be float, got {boxes.dtype}")
         if not boxes.isfinite().all(): raise ValueError(f"boxes {i} must be finite, got {boxes.tolist()}")
         if not (boxes[:, :2] < boxes[:, 2:]).all():
             raise ValueError(f"boxes {i} must have x1 < x2 and y1 < y2, got {boxes.tolist()}")
-        if labels.is_floating_point() or not ((labels >= 1) & (labels <= classes)).all():
-            raise ValueError(f"labels {i} must be whole numbers in 1..{classes}, got {labels.tolist()}")
+        if labels.dtype != torch.int64 or not ((labels >= 1) & (labels <= classes)).all():
+            raise ValueError(f"labels {i} must be int64 in 1..{classes}, got {labels.dtype} {labels.tolist()}")
 
-# %% ../nbs/07_detector.ipynb #b153418f
+# %% ../nbs/07_detector.ipynb #881b81b8
 class ActionDetector(nn.Module):
     "A: Faster R-CNN, asked for losses or for boxes (Sec. 3, detection loss)."
     def __init__(self,
@@ -94,7 +97,7 @@ class ActionDetector(nn.Module):
         check_frames(frames)
         with answering(list(self.net.modules()), False): return self.net(list(frames))
 
-# %% ../nbs/07_detector.ipynb #2d2c6b53
+# %% ../nbs/07_detector.ipynb #71cc8bf0
 def norm_conv(
     channels_in:int,   # of the map that comes in
     channels_out:int,  # of the map that goes out, a multiple of 8
@@ -118,7 +121,7 @@ class ResidualUnit(nn.Module):
         "Add what the two convolutions found."
         return x + self.body(x)
 
-# %% ../nbs/07_detector.ipynb #531d1951
+# %% ../nbs/07_detector.ipynb #0741041a
 def small_detector(
     classes:int,         # C, number of actions, without the background
     frame_size:int=160,  # side of the square frames, pixels, a multiple of 32; other frames are scaled to fit into it
@@ -129,8 +132,8 @@ def small_detector(
     if frame_size < 32 or frame_size % 32: raise ValueError(f"frame_size must be a multiple of 32, got {frame_size}")
     if width < 16 or width % 16: raise ValueError(f"width must be a multiple of 16, got {width}")
     backbone = nn.Sequential(
-        *norm_conv(3, width//2, 2),                        # 160 -> 80
-        *norm_conv(width//2, width, 2), ResidualUnit(width),  # 80 -> 40
+        *norm_conv(3, width//2, 2),                                             # 160 -> 80
+        *norm_conv(width//2, width, 2), ResidualUnit(width),                    # 80 -> 40
         *norm_conv(width, width, 2), ResidualUnit(width), ResidualUnit(width))  # 40 -> 20
     backbone.out_channels = width
     sizes = tuple(round(frame_size*part) for part in (.25, .375, .55, .8))
@@ -143,23 +146,25 @@ def small_detector(
         box_predictor=FastRCNNPredictor(128, classes + 1), box_batch_size_per_image=32,
         box_score_thresh=.01, box_detections_per_img=20), classes)
 
-# %% ../nbs/07_detector.ipynb #4890b1ad
+# %% ../nbs/07_detector.ipynb #d78656e8
 def resnet_detector(
-    classes:int,                   # C, number of actions, without the background
-    depth:int=50,                  # 50, or 101 as in the paper
-    frame_size:int=340,            # short side that frames are scaled to inside, pixels; the long side is at most 5/3 of it
-    weights_path:Path|None=None,   # torchvision's ImageNet weights of that ResNet (`.pth`); None: random, GroupNorm
-) -> ActionDetector:               # training mode; boxes go in and come out in pixels of the frames as given
+    classes:int,                  # C, number of actions, without the background
+    depth:int=50,                 # 50, or 101 as in the paper
+    frame_size:int=340,           # short side inside, pixels, at least 32; the long side gets at most 5/3 of it
+    weights_path:Path|None=None,  # torchvision's ImageNet weights of that ResNet (`.pth`); None: random, GroupNorm
+) -> ActionDetector:              # training mode; boxes go in and come out in pixels of the frames as given
     "A as in the paper, with a feature pyramid (Sec. 4, action detection)."
     if classes < 1: raise ValueError(f"classes must be at least 1, got {classes}")
     if depth not in (50, 101): raise ValueError(f"depth must be 50 or 101, got {depth}")
+    if frame_size < 32: raise ValueError(f"frame_size must be at least 32, got {frame_size}")
     norm = FrozenBatchNorm2d if weights_path else lambda channels: nn.GroupNorm(32, channels)
     backbone = resnet_fpn_backbone(backbone_name=f'resnet{depth}', weights=None, norm_layer=norm,
                                    trainable_layers=3 if weights_path else 5)
     if weights_path:
-        state = torch.load(weights_path, map_location='cpu', weights_only=True)
-        state = {k: v for k, v in state.items() if not k.startswith('fc.')}
-        try: backbone.body.load_state_dict(state)
-        except RuntimeError as e: raise ValueError(f"{weights_path} does not hold a ResNet-{depth}: {e}") from e
+        try:
+            state = torch.load(weights_path, map_location='cpu', weights_only=True)
+            backbone.body.load_state_dict({k: v for k, v in state.items() if not k.startswith('fc.')})
+        except (RuntimeError, AttributeError, UnpicklingError) as e:
+            raise ValueError(f"{weights_path} does not hold a ResNet-{depth}: {e}") from e
     return ActionDetector(FasterRCNN(backbone, classes + 1, min_size=frame_size, max_size=frame_size*5//3,
                                      box_score_thresh=.01, box_nms_thresh=.3), classes)

@@ -6,17 +6,17 @@
 __all__ = ['check_faces', 'AngularClassifier', 'PReLUUnit', 'SphereFace20', 'GroupNormUnit', 'norm_conv', 'SmallSphereFace',
            'PlainCNN', 'cosine_similarity']
 
-# %% ../nbs/06_discriminator.ipynb #506d8b33
+# %% ../nbs/06_discriminator.ipynb #1154d0f6
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# %% ../nbs/06_discriminator.ipynb #cb45a02e
+# %% ../nbs/06_discriminator.ipynb #34794165
 def check_faces(
-    faces:Float[Tensor, "n 3 h w"],       # checked: float, three channels
-    size:tuple[int, int]|None=None,       # (h, w) demanded, pixels; None lets any size of at least 16 pass
-) -> None:                                # raises TypeError for another dtype, ValueError for another shape
+    faces:Float[Tensor, "n 3 h w"],  # checked: float, three channels
+    size:tuple[int, int]|None=None,  # (h, w) demanded, pixels; None lets any size of at least 16 pass
+) -> None:                           # raises TypeError for another dtype, ValueError for another shape
     "Name the mistake before a convolution does."
     if not isinstance(faces, Tensor) or not faces.is_floating_point():
         raise TypeError(f"faces must be a float tensor, got {getattr(faces, 'dtype', type(faces).__name__)}")
@@ -27,7 +27,7 @@ def check_faces(
     if min(faces.shape[2:]) < 16:
         raise ValueError(f"faces must be at least 16 pixels wide and high, got {tuple(faces.shape[2:])}")
 
-# %% ../nbs/06_discriminator.ipynb #4bbb626c
+# %% ../nbs/06_discriminator.ipynb #a49243cb
 class AngularClassifier(nn.Module):
     "Logits |x| cos θ: one direction a person, no lengths, no bias (Sec. 3, angular softmax)."
     def __init__(self,
@@ -44,7 +44,7 @@ class AngularClassifier(nn.Module):
         "One logit a person."
         return embeddings @ F.normalize(self.weight, dim=0)
 
-# %% ../nbs/06_discriminator.ipynb #9de4b664
+# %% ../nbs/06_discriminator.ipynb #7b857e77
 class PReLUUnit(nn.Module):
     "Residual unit of SphereFace: x + PReLU(conv(PReLU(conv(x))))."
     def __init__(self,
@@ -60,7 +60,7 @@ class PReLUUnit(nn.Module):
         "Add what the two convolutions found."
         return x + self.body(x)
 
-# %% ../nbs/06_discriminator.ipynb #11fa9866
+# %% ../nbs/06_discriminator.ipynb #28c6a58a
 class SphereFace20(nn.Module):
     "D of the paper: SphereFace with 20 convolutions and fully connected layers (Sec. 4, face classifier)."
     def __init__(self,
@@ -96,7 +96,7 @@ class SphereFace20(nn.Module):
         "Logits of the identities."
         return self.classify(self.embed(faces))
 
-# %% ../nbs/06_discriminator.ipynb #fa1bb75e
+# %% ../nbs/06_discriminator.ipynb #5a26308c
 class GroupNormUnit(nn.Module):
     "Residual unit of the small SphereFace: x + PReLU(GN(conv(PReLU(GN(conv(x))))))."
     def __init__(self,
@@ -120,7 +120,7 @@ def norm_conv(
     return [nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
             nn.GroupNorm(channels_out//8, channels_out), nn.PReLU(channels_out)]
 
-# %% ../nbs/06_discriminator.ipynb #58f77606
+# %% ../nbs/06_discriminator.ipynb #1bfafa08
 class SmallSphereFace(nn.Module):
     "D for small faces: SphereFace's manner with GroupNorm (ours)."
     def __init__(self,
@@ -157,7 +157,7 @@ class SmallSphereFace(nn.Module):
         "Logits of the identities."
         return self.classify(self.embed(faces))
 
-# %% ../nbs/06_discriminator.ipynb #eceafb05
+# %% ../nbs/06_discriminator.ipynb #c9fb383b
 class PlainCNN(nn.Module):
     "A recogniser of another build, after VGG: BatchNorm, max-pooling, linear classifier (ours)."
     def __init__(self,
@@ -197,7 +197,7 @@ class PlainCNN(nn.Module):
         "Logits of the identities."
         return self.classify(self.embed(faces))
 
-# %% ../nbs/06_discriminator.ipynb #d37efcd2
+# %% ../nbs/06_discriminator.ipynb #5e1d995f
 def cosine_similarity(
     a:Float[Tensor, "n d"],  # embeddings of the first faces
     b:Float[Tensor, "n d"],  # embeddings of the second faces, row by row the partners of `a`

@@ -11,7 +11,7 @@ __all__ = ['VERSION', 'NEAR', 'FAR', 'ACTIONS', 'FACE_PAD', 'PEOPLE', 'IDENTITY'
            'draw_room', 'draw_window', 'expose', 'render', 'face_box', 'landmarks', 'make_face', 'place_people',
            'draw_scene', 'make_frame', 'move', 'make_clip']
 
-# %% ../nbs/02_world.ipynb #68a227e6
+# %% ../nbs/02_world.ipynb #b93101a2
 import colorsys
 import math
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .faces import enlarge_boxes, resize, to_float, to_uint8
 
-# %% ../nbs/02_world.ipynb #3a5e4095
+# %% ../nbs/02_world.ipynb #af7b43ae
 VERSION = 3  # enters every seed: another version is another world
 
 NEAR = ('ApplyingMakeUpOnLips', 'BrushingTeeth', 'Drinking', 'Phoning', 'PlayingHarmonica', 'TakingPhotosOrVideos')
@@ -41,7 +41,7 @@ PEOPLE = {
     'test_gallery': range(2000, 2064), 'test_unseen': range(2100, 2164),
 }
 
-# %% ../nbs/02_world.ipynb #455ed3d4
+# %% ../nbs/02_world.ipynb #49d70a54
 IDENTITY = dict(
     head_width=(.64, .94), jaw_width=(.42, .96), jaw_height=(.15, .55), chin=(.84, 1.08), crown=(.84, 1.06),
     ear_size=(.10, .26), ear_height=(-.14, .2),
@@ -57,7 +57,7 @@ IDENTITY = dict(
     beard=(-.8, 1.), beard_length=(0., .22), moustache=(-.8, 1.),
 )
 
-# %% ../nbs/02_world.ipynb #f50bbd2c
+# %% ../nbs/02_world.ipynb #e194ecf5
 def make_identity(
     person:int,        # any non-negative number; the same number is the same person for ever
 ) -> dict[str,float]:  # a value for each name of `IDENTITY`, in units of half a head
@@ -65,7 +65,7 @@ def make_identity(
     rng = np.random.default_rng([VERSION, 1, person])
     return {name: float(rng.uniform(low, high)) for name, (low, high) in IDENTITY.items()}
 
-# %% ../nbs/02_world.ipynb #a201a4f2
+# %% ../nbs/02_world.ipynb #6dbd7ba0
 @dataclass(frozen=True)
 class Moment:
     "What a person happens to look like in one picture; lengths in units of half a head, angles in degrees."
@@ -89,7 +89,7 @@ class Moment:
     trim:tuple         # RGB in [0, 1], the object's second colour
     tilt:float         # degrees, the object's own wobble
 
-# %% ../nbs/02_world.ipynb #9e9b72e2
+# %% ../nbs/02_world.ipynb #7c6fd49b
 def any_colour(
     rng:np.random.Generator,  # advanced
     value:tuple=(.25, 1.),    # range of brightness
@@ -114,7 +114,7 @@ def draw_moment(
         reach=rng.uniform(), shirt=any_colour(rng), item=any_colour(rng, (.45, 1.), .95), trim=any_colour(rng),
         tilt=rng.normal(0, 8))
 
-# %% ../nbs/02_world.ipynb #11ab5c2a
+# %% ../nbs/02_world.ipynb #b3427bcd
 def fill(
     colour:tuple,    # RGB in [0, 1]
     shade:float=1.,  # multiplies the colour
@@ -161,7 +161,7 @@ def curve(
     if closed: path.close()
     return path
 
-# %% ../nbs/02_world.ipynb #fa4a11f2
+# %% ../nbs/02_world.ipynb #3eaa8927
 def skin_colour(
     who:dict,  # an identity
 ) -> tuple:    # RGB in [0, 1]
@@ -180,7 +180,7 @@ def hair_colour(
     grey = max(0., who['hair_grey'])
     return tuple(np.clip(colour*(1 - grey) + .72*grey, 0, 1))
 
-# %% ../nbs/02_world.ipynb #efe9d101
+# %% ../nbs/02_world.ipynb #172b0ea7
 def head_outline(
     who:dict,  # an identity
 ) -> list:     # points around the head, clockwise from the crown
@@ -203,7 +203,7 @@ def feature_places(
         left_mouth=(turn - half, mouth_y - .05*now.smile), right_mouth=(turn + half, mouth_y - .05*now.smile),
         mouth=(turn, mouth_y))
 
-# %% ../nbs/02_world.ipynb #e4edd744
+# %% ../nbs/02_world.ipynb #06f5b63b
 def draw_back_hair(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
@@ -237,7 +237,7 @@ def draw_front_hair(
         canvas.drawCircle((w + v*.45)*math.cos(angle), -.1 + (v*.8 - top - .1)*math.sin(angle), .10 + .10*curl,
                           fill(colour, 1.05 if i % 2 else .9))
 
-# %% ../nbs/02_world.ipynb #7dacb9d3
+# %% ../nbs/02_world.ipynb #2981c061
 def draw_eye(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
@@ -299,7 +299,7 @@ def draw_mouth(
     canvas.drawPath(inner, fill((.25, .08, .08)))
     if gap > .04: canvas.drawRect(skia.Rect(cx - .1, cy - gap*.3, cx + .1, cy + gap*.05), fill((.97, .96, .93)))
 
-# %% ../nbs/02_world.ipynb #72cbd303
+# %% ../nbs/02_world.ipynb #a5536d12
 def draw_beard(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
@@ -334,7 +334,7 @@ def draw_glasses(
     canvas.drawLine(lx - r, ly, -who['head_width'], ly - .04, paint)
     canvas.drawLine(rx + r, ry, who['head_width'], ry - .04, paint)
 
-# %% ../nbs/02_world.ipynb #a29b0c0a
+# %% ../nbs/02_world.ipynb #b85c6967
 def draw_head(
     canvas:skia.Canvas,  # in head units, origin at the head's centre
     who:dict,            # an identity
@@ -354,7 +354,7 @@ def draw_head(
     draw_front_hair(canvas, who, now)
     draw_glasses(canvas, who, places)
 
-# %% ../nbs/02_world.ipynb #dcb7e3bc
+# %% ../nbs/02_world.ipynb #2c150b55
 def along(
     canvas:skia.Canvas,  # moved and turned; the caller restores it
     start:tuple,         # (x, y): new origin
@@ -403,31 +403,31 @@ def draw_harmonica(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     "PlayingHarmonica: across the mouth, with its row of holes."
     canvas.translate(*places['mouth'])
     canvas.rotate(now.tilt)
-    canvas.drawRoundRect(skia.Rect(-.56, -.15, .56, .17), .05, .05, fill(now.item))
-    canvas.drawRect(skia.Rect(-.52, -.06, .52, .07), fill((.10, .10, .12)))
-    for i in range(6): canvas.drawRect(skia.Rect(-.48 + .165*i, -.06, -.38 + .165*i, .07), fill((.95, .95, .92)))
+    canvas.drawRoundRect(skia.Rect(-.64, -.19, .64, .21), .05, .05, fill(now.item))
+    canvas.drawRect(skia.Rect(-.58, -.09, .58, .10), fill((.10, .10, .12)))
+    for i in range(6): canvas.drawRect(skia.Rect(-.53 + .185*i, -.09, -.41 + .185*i, .10), fill((.95, .95, .92)))
 
 def draw_toothbrush(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     "BrushingTeeth: a thin handle, white bristles at the teeth, foam."
     x, y = places['mouth']
     far = along(canvas, (x - now.side*.10, y), now.hand, now.tilt*.4)
-    canvas.drawLine(.1, 0, far, 0, line(now.item, .10))
-    canvas.drawRoundRect(skia.Rect(-.14, -.09, .30, .03), .03, .03, fill(now.item, .8))
-    canvas.drawRect(skia.Rect(-.12, -.24, .26, -.07), fill((.97, .98, 1)))
-    for i, r in enumerate((.09, .07, .06)): canvas.drawCircle(-.12 + .13*i, .08 + .03*i, r, fill((.95, .97, 1)))
+    canvas.drawLine(.1, 0, far, 0, line(now.item, .13))
+    canvas.drawRoundRect(skia.Rect(-.18, -.11, .40, .05), .03, .03, fill(now.item, .8))
+    canvas.drawRect(skia.Rect(-.16, -.34, .36, -.08), fill((.97, .98, 1)))
+    for i, r in enumerate((.12, .10, .08)): canvas.drawCircle(-.18 + .17*i, .10 + .03*i, r, fill((.95, .97, 1)))
 
 def draw_lipstick(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     "ApplyingMakeUpOnLips: a thick short tube with a red tip on painted lips."
     x, y = places['mouth']
-    canvas.drawOval(skia.Rect(x - .26, y - .09, x + .26, y + .11), fill((.80, .06, .18)))
+    canvas.drawOval(skia.Rect(x - .30, y - .11, x + .30, y + .13), fill((.80, .06, .18)))
     along(canvas, (x + now.side*.06, y), now.hand, now.tilt*.4)
-    canvas.drawRoundRect(skia.Rect(.0, -.09, .26, .09), .05, .05, fill((.85, .08, .20)))
-    canvas.drawRect(skia.Rect(.22, -.12, .44, .12), fill((.86, .76, .42)))
-    canvas.drawRect(skia.Rect(.42, -.15, .86, .15), fill(now.item, .7))
+    canvas.drawRoundRect(skia.Rect(-.04, -.13, .30, .13), .06, .05, fill((.85, .08, .20)))
+    canvas.drawRect(skia.Rect(.24, -.17, .50, .17), fill((.86, .76, .42)))
+    canvas.drawRect(skia.Rect(.48, -.21, .98, .21), fill(now.item, .7))
 
 NEAR_OBJECTS = dict(zip(NEAR, (draw_lipstick, draw_toothbrush, draw_cup, draw_phone, draw_harmonica, draw_camera)))
 
-# %% ../nbs/02_world.ipynb #56672ff2
+# %% ../nbs/02_world.ipynb #dd32985f
 def far_hands(
     action:str,  # one of `FAR`
     now:Moment,  # `side` and `reach`
@@ -465,7 +465,7 @@ def draw_hand(
     canvas.drawCircle(*at, .21, fill(skin, .96))
     for i in (-1, 0, 1): canvas.drawLine(at[0] - .12, at[1] + .09*i, at[0] + .12, at[1] + .09*i, line(skin, .03, .7))
 
-# %% ../nbs/02_world.ipynb #9d77bce6
+# %% ../nbs/02_world.ipynb #6125e06e
 def draw_far_object(
     canvas:skia.Canvas,  # in head units
     action:str,          # one of `FAR`
@@ -493,7 +493,7 @@ def draw_far_object(
     canvas.drawLine(hx - .35, 2.92, hx + .3, 2.92, line((.12, .12, .14), .1))
     return [(-1.9, 3.7), (1.9, 3.7)]
 
-# %% ../nbs/02_world.ipynb #c45842a1
+# %% ../nbs/02_world.ipynb #3fa4f888
 def draw_person(
     canvas:skia.Canvas,  # in pixels
     who:dict,            # an identity
@@ -505,7 +505,7 @@ def draw_person(
     canvas.save()
     canvas.translate(now.x, now.y)
     canvas.scale(now.size, now.size)
-    hand, other = (now.hand, (-now.side*1.25, 3.0)) if near else far_hands(action, now)
+    hand, other = (now.hand, (-now.side*1.15, 2.5)) if near else far_hands(action, now)
     if near and now.second: other = (-now.hand[0], now.hand[1] + .1)
     canvas.save(); canvas.rotate(now.roll); draw_back_hair(canvas, who); canvas.restore()
     canvas.drawRect(skia.Rect(-.30, .6, .30, 1.6), fill(skin, .78))
@@ -523,10 +523,10 @@ def draw_person(
     draw_hand(canvas, skin, hand)
     draw_hand(canvas, skin, other)
     canvas.restore()
-    points = [(-1.25, -1.15), (1.25, 4.2), elbow, elbow_other, hand, other, *points]
+    points = [(-1.25, -1.1), (1.25, 2.5), hand, other, *points]
     return [(now.x + px*now.size, now.y + py*now.size) for px, py in points]
 
-# %% ../nbs/02_world.ipynb #995af9ed
+# %% ../nbs/02_world.ipynb #16636fe6
 def draw_room(
     canvas:skia.Canvas,       # in pixels
     rng:np.random.Generator,  # advanced
@@ -557,15 +557,15 @@ def draw_window(
     canvas.drawRect(pane, line((.95, .95, .95), .14*s))
     canvas.drawLine(x, now.y - 1.9*s, x, now.y + 1.6*s, line((.95, .95, .95), .08*s))
 
-# %% ../nbs/02_world.ipynb #e10347ca
+# %% ../nbs/02_world.ipynb #a8a30bed
 def expose(
     picture:np.ndarray,       # (h, w, 3) in [0, 1], as drawn
     rng:np.random.Generator,  # advanced
 ) -> np.ndarray:              # (h, w, 3) uint8, as photographed
     "Gain, per-channel white balance, gamma, noise, 8 bits."
-    gain, balance, gamma = rng.uniform(.7, 1.2), np.exp(rng.normal(0, .13, 3)), rng.uniform(.8, 1.25)
+    gain, balance, gamma = rng.uniform(.7, 1.2), np.exp(rng.normal(0, .11, 3)), rng.uniform(.8, 1.25)
     shot = np.clip(picture*gain*balance, 0, 1)**gamma
-    shot = shot + rng.normal(0, rng.uniform(.005, .035), picture.shape)
+    shot = shot + rng.normal(0, rng.uniform(.005, .03), picture.shape)
     return (np.clip(shot, 0, 1)*255).round().astype(np.uint8)
 
 def render(
@@ -576,7 +576,7 @@ def render(
     drawn = surface.toarray(colorType=skia.kRGBA_8888_ColorType)[..., :3]/255.
     return torch.from_numpy(expose(drawn, rng)).permute(2, 0, 1).contiguous()
 
-# %% ../nbs/02_world.ipynb #ebb71195
+# %% ../nbs/02_world.ipynb #8ab50b54
 def face_box(
     now:Moment,  # place and size of the head
 ) -> list:       # [x1, y1, x2, y2], pixels of the frame
@@ -593,7 +593,7 @@ def landmarks(
     return [[now.x + now.size*(math.cos(a)*px - math.sin(a)*py), now.y + now.size*(math.sin(a)*px + math.cos(a)*py)]
             for px, py in (places[n] for n in names)]
 
-# %% ../nbs/02_world.ipynb #8e184aa7
+# %% ../nbs/02_world.ipynb #c8ca4cbd
 def make_face(
     person:int,   # whose face
     number:int,   # which picture of that person
@@ -601,7 +601,7 @@ def make_face(
 ) -> UInt8[Tensor, "3 s s"]:  # RGB: the enlarged face box
     "One face picture; any action, near or far."
     rng = np.random.default_rng([VERSION, 2, person, number])
-    head = rng.uniform(13, 18.5)
+    head = rng.uniform(13, 20)
     side = round(2*FACE_PAD*head)
     shift = rng.normal(0, .02, 2)*side
     now = draw_moment(rng, side/2 + shift[0], side/2 + shift[1], head)
@@ -616,7 +616,7 @@ def make_face(
     picture = to_float(render(surface, rng)[None])
     return to_uint8(resize(picture, (size, size)))[0]
 
-# %% ../nbs/02_world.ipynb #12ce030b
+# %% ../nbs/02_world.ipynb #0d0a6c48
 def place_people(
     rng:np.random.Generator,  # advanced
     size:int,                 # side of the frame, pixels
@@ -624,13 +624,13 @@ def place_people(
     "One to three people whose face boxes do not meet."
     count = rng.choice([1, 2, 3], p=[.4, .45, .15])
     unit = size/160
-    head = {1: (14.5, 18.5), 2: (14, 17), 3: (12.5, 14.5)}[count]
+    head = {1: (16, 20), 2: (15, 19), 3: (13, 15)}[count]
     wide = size/count
     moments = []
     for i in range(count):
         half = rng.uniform(*head)*unit
         room = max(0., wide/2 - FACE_PAD*half - 1)
-        x, y = wide*(i + .5) + rng.uniform(-room, room)*.9, rng.uniform(1.65*half, size - 4.4*half)
+        x, y = wide*(i + .5) + rng.uniform(-room, room)*.9, rng.uniform(1.65*half, size - 3.*half)
         moments.append(draw_moment(rng, x, y, half))
     return moments
 
@@ -671,7 +671,7 @@ def make_frame(
     actions = [str(rng.choice(NEAR if rng.uniform() < .6 else FAR)) for _ in moments]
     return draw_scene(who, moments, actions, rng, rng, size)
 
-# %% ../nbs/02_world.ipynb #04262ced
+# %% ../nbs/02_world.ipynb #4ccd75da
 def move(
     now:Moment,       # at time 0
     time:float,       # seconds

@@ -1,5 +1,6 @@
 "Every notebook runs from its first cell to its last: the cells that make the numbers, at toy size."
 import os
+import shutil
 from pathlib import Path
 
 import matplotlib
@@ -22,9 +23,9 @@ def files_a_notebook_could_change():
 
 
 @pytest.fixture(scope='module')
-def out(tmp_path_factory):
-    "One folder for all, because a reproduction goes on from what the one before it wrote."
-    return tmp_path_factory.mktemp('out')
+def shared_out(tmp_path_factory):
+    "One folder for all reproductions, because each goes on from what the one before it wrote."
+    return tmp_path_factory.mktemp('reproduce')
 
 
 def case(path):
@@ -35,7 +36,9 @@ def case(path):
 
 
 @pytest.mark.parametrize('path', [case(p) for p in NOTEBOOKS])
-def test_notebook_runs(path, out, monkeypatch, capfd):
+def test_notebook_runs(path, shared_out, tmp_path, monkeypatch, capfd):
+    out = shared_out if path.parent.name == 'reproduce' else tmp_path
+    if not (out/'figures').exists(): shutil.copytree(ROOT/'figures'/'data', out/'figures'/'data')
     monkeypatch.setenv('FACEANON_PRESET', 'toy')
     monkeypatch.setenv('FACEANON_OUT', str(out))
     monkeypatch.setenv('IN_TEST', '1')  # the runner sets it and would leave it

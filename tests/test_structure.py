@@ -231,5 +231,6 @@ def test_no_file_mentions_a_place_on_a_machine():
 def test_lint():
     ruff = shutil.which('ruff', path=str(Path(sys.executable).parent))
     if ruff is None: pytest.skip("ruff is not installed")
-    done = subprocess.run([ruff, 'check', '--no-cache', '--output-format', 'concise', '.'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
+    check = [ruff, 'check', '--no-cache', '--output-format=concise', '.']
+    done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
