@@ -6,7 +6,7 @@
 __all__ = ['ATTACKERS', 'pixel_statistics', 'standardize', 'Recipe', 'Attacker', 'make_attacker', 'shift_faces', 'one_cycle',
            'train_attacker', 'embed_all', 'attack', 'retrain_and_attack', 'worst_attack', 'verify_fixed']
 
-# %% ../nbs/12_attackers.ipynb #491172ed
+# %% ../nbs/12_attackers.ipynb #37356b98
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from .losses import check_finite
 from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer, pair_scores, rank_k,
                               tar_at_far, verification_error)
 
-# %% ../nbs/12_attackers.ipynb #5eda4b9c
+# %% ../nbs/12_attackers.ipynb #10c81c8a
 def _check_set(
     faces:UInt8[Tensor, "n 3 s s"],  # RGB, as shipped
     ids:Int[Tensor, "n"],            # int64, whose they are, from 0
@@ -35,7 +35,7 @@ def _check_set(
     if ids.shape != faces.shape[:1]: raise ValueError(f"{len(faces)} {what} faces but ids of {tuple(ids.shape)}")
     if ids.dtype != torch.int64 or ids.min() < 0: raise ValueError(f"{what} ids must be int64 from 0")
 
-# %% ../nbs/12_attackers.ipynb #dc3ea4f9
+# %% ../nbs/12_attackers.ipynb #b2dfc6ca
 def pixel_statistics(
     faces:UInt8[Tensor, "n 3 s s"],          # RGB, anonymized, at least one
 ) -> tuple[Float[Tensor, "3 s s"], Tensor]:  # mean and standard deviation in [0, 1], the latter at least 1/255
@@ -59,7 +59,7 @@ def standardize(
     "Deviations from the mean picture, in the range that recognisers expect (ours)."
     return 0.5 + 0.25*((pictures - mean) / std).clamp(-5, 5)  # a rare bright spot must not drown the rest
 
-# %% ../nbs/12_attackers.ipynb #998bcf77
+# %% ../nbs/12_attackers.ipynb #40a82600
 @dataclass(frozen=True)
 class Recipe:
     "How an attacker is made."
@@ -108,7 +108,7 @@ def make_attacker(
         net = recipe.build(classes).to(faces.device, memory_format=recipe.layout)
     return Attacker(name, net, classes, *(pixel_statistics(faces) if recipe.standardized else (None, None)))
 
-# %% ../nbs/12_attackers.ipynb #02c534eb
+# %% ../nbs/12_attackers.ipynb #0072c277
 def shift_faces(
     pictures:Float[Tensor, "n 3 s s"],  # any range
     reach:int,                          # furthest shift, pixels
@@ -161,7 +161,7 @@ def train_attacker(
         opt.step()
         yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids[rows]).float().mean().item())
 
-# %% ../nbs/12_attackers.ipynb #1d3afe4d
+# %% ../nbs/12_attackers.ipynb #ce1dd004
 @torch.no_grad()
 def embed_all(
     attacker:Attacker,               # trained
@@ -184,7 +184,7 @@ def attack(
     known_ids:Int[Tensor, "n"],             # int64 names in [0, classes)
     unseen_faces:UInt8[Tensor, "m 3 s s"],  # RGB, as shipped: people it never saw
     unseen_ids:Int[Tensor, "m"],            # int64, their names; any numbers from 0
-) -> dict:                                  # `attacker`, `rank1`, `rank5`, `chance`, `eer`, `auc`, `tar@1e-1` (-2, -3), `n_pairs`
+) -> dict:                                  # `attacker`, `rank1`, `rank5`, `chance`, `eer`, `auc`, `tar@..`, `n_pairs`
     "Name the known, verify the unknown (ours)."
     _check_set(known_faces, known_ids, 'known')
     _check_set(unseen_faces, unseen_ids, 'unseen')
@@ -222,7 +222,7 @@ def worst_attack(
     return dict(eer_worst=reader['eer'], attacker_worst=reader['attacker'],
                 rank1_worst=namer['rank1'], rank1_attacker=namer['attacker'])
 
-# %% ../nbs/12_attackers.ipynb #77287145
+# %% ../nbs/12_attackers.ipynb #24b9b3a5
 @torch.no_grad()
 def verify_fixed(
     net:nn.Module,                                # `embed`: float RGB in [0, 1] -> (n, d); trained on originals

@@ -135,16 +135,25 @@ class LFW:
         self.points = rows[:, 4:].unflatten(1, (5, 2))  # in pixels of the 250x250 picture
         self.crops = enlarge_boxes(frame_boxes([*rows[:, None, :4]]), pad, 250, 250)  # rows [item, x1, ...]
 
-    def key(self, picture:tuple[int, int]) -> str:
-        "As in the table of faces: `NAME/NAME_0001.jpg`, from (identity, number)."
+    def key(self,
+        picture:tuple[int, int],  # (identity, number from 1), as in `pictures`
+    ) -> str:                     # `NAME/NAME_0001.jpg`
+        "A picture's name in the table of faces."
         name = self.people[picture[0]]
         return f'{name}/{name}_{picture[1]:04d}.jpg'
 
-    def path(self, key:str) -> Path: return self.folder/'lfw-deepfunneled'/key
+    def path(self,
+        key:str,  # from `key`
+    ) -> Path:    # of the JPEG
+        "Where a picture lies."
+        return self.folder/'lfw-deepfunneled'/key
 
     def __len__(self): return len(self.pictures)
 
-    def __getitem__(self, index:int) -> tuple[UInt8[Tensor, "3 s s"], int]:
+    def __getitem__(self,
+        index:int,                            # of `pictures`
+    ) -> tuple[UInt8[Tensor, "3 s s"], int]:  # the face, RGB, and whose it is, a place in `people`
+        "Read and cut one face; DataError for a damaged picture."
         path = self.path(self.key(self.pictures[index]))
         picture = read_picture(path)
         if picture.shape != (3, 250, 250):
@@ -153,8 +162,10 @@ class LFW:
         face = crop_faces(to_float(picture)[None], torch.cat([box.new_zeros(1), box])[None], self.face_size)
         return to_uint8(face)[0], self.pictures[index][0]
 
-    def landmarks(self, index:int) -> Float[Tensor, "5 2"]:
-        "(x, y) of the five landmarks in pixels of the face given by `self[index]`."
+    def landmarks(self,
+        index:int,                 # of `pictures`
+    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives
+        "What alignment needs; the picture is not read."
         return crop_landmarks(self.points[index][None], self.crops[index][None], self.face_size)[0]
 
 # %% ../nbs/03_datasets.ipynb #f0595c97
@@ -291,26 +302,36 @@ class JHMDB:
 
     def __len__(self): return len(self.items)
 
-    def __getitem__(self, index:int) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]:
+    def __getitem__(self,
+        index:int,                                         # of `items`
+    ) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]: # the frame, RGB, and its `target`
+        "Decode one frame; DataError for a damaged video."
         c, t = self.items[index]
         frames = read_video(self.clips[c].path, t + 1)
         _check_video(self.clips[c].path, frames, t + 1)
         return self.shrink(frames[t:])[0], self.target(c, t)
 
-    def clip(self, c:int) -> tuple[UInt8[Tensor, "t 3 h w"], list[dict[str, Tensor]]]:
-        "All frames of clip number `c` and their targets, whatever `stride` is."
+    def clip(self,
+        c:int,                                                     # of `clips`
+    ) -> tuple[UInt8[Tensor, "t 3 h w"], list[dict[str, Tensor]]]: # as many frames as masks, and a target each
+        "A whole clip, whatever `stride` is."
         clip = self.clips[c]
         frames = read_video(clip.path)
         _check_video(clip.path, frames, len(clip.boxes))
         return self.shrink(frames[:len(clip.boxes)]), [self.target(c, t) for t in range(len(clip.boxes))]
 
-    def shrink(self, frames:UInt8[Tensor, "t 3 240 320"]) -> UInt8[Tensor, "t 3 h w"]:
+    def shrink(self,
+        frames:UInt8[Tensor, "t 3 240 320"],  # as decoded
+    ) -> UInt8[Tensor, "t 3 h w"]:            # resized by the project's one resize
         "To the size asked for."
         if self.height == 240: return frames
         return to_uint8(resize(to_float(frames), (self.height, self.width)).clamp(0, 1))
 
-    def target(self, c:int, t:int) -> dict[str, Tensor]:
-        "What is known about frame `t` of clip `c`, in pixels of the frame given."
+    def target(self,
+        c:int,                # of `clips`
+        t:int,                # frame of the clip, from 0
+    ) -> dict[str, Tensor]:   # as above; one action box; every stored face; `ids` are -1, for nobody is named
+        "What is known about a frame, in pixels of the frame given; nothing is decoded."
         clip, scale = self.clips[c], torch.tensor([self.width/320, self.height/240])
         faces = self.found.get((f'{clip.action}/{clip.name}', str(t)), torch.empty(0, 14))*scale.repeat(7)
         limit = torch.tensor([self.width, self.height])
@@ -319,7 +340,7 @@ class JHMDB:
         return dict(boxes=(clip.boxes[t]*scale.repeat(2))[None],
                     labels=torch.tensor([self.actions.index(clip.action) + 1]),
                     faces=tight[inside], landmarks=faces[inside, 4:].unflatten(1, (5, 2)),
-                    ids=torch.full((int(inside.sum()),), -1))  # nobody is named
+                    ids=torch.full((int(inside.sum()),), -1))
 
 # %% ../nbs/03_datasets.ipynb #84fa8e27
 def _find_clip(folder:Path, action:str, name:str) -> Clip:

@@ -167,7 +167,7 @@ def check_finite(
     terms:dict[str, float|Float[Tensor, ""]],  # the losses of one step, by name
 ) -> None:                                     # nothing where all are finite
     "Raise FloatingPointError with all terms when one is infinite or not a number."
-    values = {name: float(value) for name, value in terms.items()}
+    values = {name: torch.as_tensor(value).detach().item() for name, value in terms.items()}
     if not all(map(math.isfinite, values.values())):
         shown = ', '.join(f'{name}={value:.6g}' for name, value in values.items())
         raise FloatingPointError(f"loss is not finite: {shown}")

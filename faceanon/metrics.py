@@ -7,7 +7,7 @@ __all__ = ['Roc', 'roc', 'eer', 'auc', 'threshold_at_far', 'tar_at_far', 'verifi
            'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_by_people', 'mean_interval',
            'average_precision', 'match_boxes', 'frame_map', 'mean_over']
 
-# %% ../nbs/11_metrics.ipynb #b63cfd96
+# %% ../nbs/11_metrics.ipynb #f3a4df34
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# %% ../nbs/11_metrics.ipynb #a86bb450
+# %% ../nbs/11_metrics.ipynb #ae67cbeb
 def _check_scores(
     scores:Float[Tensor, "n"],  # similarities, any finite range
     name:str,                   # what to call them in an error
@@ -31,7 +31,7 @@ def _check_scores(
     if not scores.isfinite().all(): raise ValueError(f"{name} scores hold NaN or infinite values")
     return scores
 
-# %% ../nbs/11_metrics.ipynb #dd7f35ab
+# %% ../nbs/11_metrics.ipynb #968cbefc
 class Roc(NamedTuple):
     "Receiver operating characteristic, from accepting nothing to accepting all."
     thresholds:Float[Tensor, "t"]  # falling; the first is infinite
@@ -55,7 +55,7 @@ def roc(
     return Roc(torch.cat([scores.new_full((1,), math.inf), scores[last]]), torch.cat([start, far]),
                torch.cat([start, tar]))
 
-# %% ../nbs/11_metrics.ipynb #5735bd54
+# %% ../nbs/11_metrics.ipynb #db9bfc85
 def eer(
     genuine:Float[Tensor, "g"],   # scores of same-person pairs, finite
     impostor:Float[Tensor, "i"],  # scores of different-person pairs, finite
@@ -84,7 +84,7 @@ def auc(
     _, far, tar = roc(genuine, impostor)
     return float(torch.trapezoid(tar, far))
 
-# %% ../nbs/11_metrics.ipynb #09148e72
+# %% ../nbs/11_metrics.ipynb #9500986e
 def threshold_at_far(
     impostor:Float[Tensor, "i"],  # scores of different-person pairs, finite
     far:float,                    # highest share of them that may be accepted, in [0, 1]
@@ -127,7 +127,7 @@ def best_threshold(
     thresholds, far, tar = roc(genuine, impostor)
     return float(thresholds[int((far + 1 - tar).argmin())])
 
-# %% ../nbs/11_metrics.ipynb #d3d58883
+# %% ../nbs/11_metrics.ipynb #5230a537
 def rank_k(
     logits:Float[Tensor, "n c"],  # a score for each of c people, finite
     ids:Int[Tensor, "n"],         # who it is, in [0, c)
@@ -152,14 +152,14 @@ def chance_rank_k(
     if not 1 <= k <= classes: raise ValueError(f"k must lie in [1, {classes}] for {classes} people, got {k}")
     return k / classes
 
-# %% ../nbs/11_metrics.ipynb #43be895c
+# %% ../nbs/11_metrics.ipynb #30929a84
 def _unit_rows(
     embeddings:Float[Tensor, "n d"],  # one row a picture
     ids:Int[Tensor, "n"],             # who each row shows
 ) -> Float[Tensor, "n d"]:            # rows of length 1 (0 stays 0), detached float32
     "Check and normalise (ours)."
     if embeddings.ndim != 2: raise ValueError(f"embeddings must be (n, d), got {tuple(embeddings.shape)}")
-    if ids.shape != embeddings.shape[:1]: raise ValueError(f"{len(embeddings)} embeddings but ids of {tuple(ids.shape)}")
+    if ids.shape != embeddings.shape[:1]: raise ValueError(f"{len(embeddings)} rows but ids of {tuple(ids.shape)}")
     if not embeddings.isfinite().all(): raise ValueError("embeddings hold NaN or infinite values")
     if len(ids.unique()) < 2 or len(ids.unique()) == len(ids):
         raise ValueError("pairs need at least two people, one of them with two pictures")
@@ -189,7 +189,7 @@ def cross_pair_scores(
     other = ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
     return cosines[same & other], cosines[~same]
 
-# %% ../nbs/11_metrics.ipynb #70394357
+# %% ../nbs/11_metrics.ipynb #fec1b937
 def bootstrap_interval(
     people:int,                            # how many, at least 2
     statistic:Callable[[Tensor], float],   # times each was drawn, float64 `(people,)` -> number, NaN if undefined
@@ -230,7 +230,7 @@ def eer_by_people(
 
     return people, statistic
 
-# %% ../nbs/11_metrics.ipynb #ca49b60f
+# %% ../nbs/11_metrics.ipynb #49f158bb
 def _student(
     freedom:int,  # degrees of freedom, at least 1
     level:float,  # P(|T| <= t), in (0, 1)
@@ -255,7 +255,7 @@ def mean_interval(
     spread = values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean()), float(_student(len(values) - 1, level) * spread)
 
-# %% ../nbs/11_metrics.ipynb #b9c5d02c
+# %% ../nbs/11_metrics.ipynb #705b6697
 def average_precision(
     scores:Float[np.ndarray, "n"],  # confidences, finite; n may be 0
     hits:Sequence[bool],            # `(n,)` did the detection find a truth of its own?
@@ -273,7 +273,7 @@ def average_precision(
     filled = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0) * filled))
 
-# %% ../nbs/11_metrics.ipynb #ba952b97
+# %% ../nbs/11_metrics.ipynb #d7bd29d8
 def _overlaps(
     boxes:Float[np.ndarray, "n 4"],   # `[x1, y1, x2, y2]`, pixels, x2 and y2 excluded
     others:Float[np.ndarray, "m 4"],  # the same
@@ -301,7 +301,7 @@ def match_boxes(
         hits.append(bool(hit))
     return hits
 
-# %% ../nbs/11_metrics.ipynb #0ebaea80
+# %% ../nbs/11_metrics.ipynb #3e8e708c
 def _rows(
     frame:dict,            # `boxes` `(k, 4)`, `labels` `(k,)`, perhaps `scores` `(k,)`: tensors or arrays
     names:Sequence[str],   # which of them are wanted
