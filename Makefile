@@ -46,8 +46,8 @@ train: $(INSTALLED)
 
 # Recomputes every number and redraws every figure; real data only where FACEANON_DATA says it is.
 reproduce: train
-	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb)
-	$(if $(FACEANON_DATA),$(call run_notebooks,nbs/reproduce/04_real.ipynb),@echo "== FACEANON_DATA is not set: the real data sets are left out")
+	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb)
+	$(if $(FACEANON_DATA),$(call run_notebooks,nbs/reproduce/06_real.ipynb),@echo "== FACEANON_DATA is not set: the real data sets are left out")
 	$(call run_notebooks,$(STUDIES))
 
 lab: $(INSTALLED)

@@ -123,7 +123,8 @@ def norm_conv(
 ) -> list[nn.Module]:  # 3x3 convolution, GroupNorm in groups of 8 channels, leaky ReLU
     "The layers between two maps of the small SphereFace (ours)."
     return [nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
-            nn.GroupNorm(channels_out//8, channels_out), nn.LeakyReLU(.25)]  # PReLU's start; its backward is slow on CPUs
+            nn.GroupNorm(channels_out//8, channels_out),
+            nn.LeakyReLU(.25)]  # PReLU's start; its backward is slow on CPUs
 
 # %% ../nbs/06_discriminator.ipynb #1bfafa08
 class SmallSphereFace(nn.Module):

@@ -6,10 +6,10 @@
 __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'frames_of', 'real_faces', 'real_frames', 'new_m',
            'new_d', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder', 'keep_module', 'raw_detector',
            'fixed_verifier', 'released_or_run', 'new_nets', 'play_game', 'learned', 'method_named', 'find_m',
-           'ship_faces', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy', 'likeness', 'evaluate',
-           'evaluate_all', 'tradeoff_row']
+           'ship_faces', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack',
+           'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
 
-# %% ../nbs/18_experiment.ipynb #631a8605
+# %% ../nbs/18_experiment.ipynb #14023900
 import copy
 import json
 import os
@@ -29,18 +29,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
-from .attackers import ATTACKERS, attack, embed_all, make_attacker, train_attacker, verify_fixed, worst_attack
+from .attackers import ATTACKERS, Attacker, attack, embed_all, make_attacker, train_attacker, verify_fixed, worst_attack
 from .baselines import BASELINES, k_same
 from .config import TrainConfig, project_root, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, data_folder, read_split
 from .detector import ActionDetector, resnet_detector, small_detector
 from .discriminator import CodeReader, SmallSphereFace, SphereFace20
 from .faces import check_pictures, crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
-from .metrics import eer, frame_map, mean_over, pair_scores
+from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at_far
 from .training import Nets, TrainData, finetune_a, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
 
-# %% ../nbs/18_experiment.ipynb #3bea4d62
+# %% ../nbs/18_experiment.ipynb #6dd532cb
 FACE_ROLES = ('train', 'gallery', 'known', 'unseen')
 
 def world_faces(
@@ -67,7 +67,7 @@ def world_frames(
     rows = [make_frame(people, n, cfg.frame_size) for n in range(count)]
     return torch.stack([frame for frame, _ in rows]), [target for _, target in rows]
 
-# %% ../nbs/18_experiment.ipynb #aeee43e4
+# %% ../nbs/18_experiment.ipynb #bd6f6e51
 def kept(
     name:str,       # of the file, below `runs/data`
     make:Callable,  # `() -> dict of tensors`, called when there is no such file
@@ -113,7 +113,7 @@ def frames_of(
     keys = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
     return held['frames'], [{k: held[f'{i}.{k}'] for k in keys} for i in range(len(held['frames']))]
 
-# %% ../nbs/18_experiment.ipynb #5eba8eff
+# %% ../nbs/18_experiment.ipynb #6e0c5709
 def real_faces(
     cfg:TrainConfig,  # sizes
     role:str,         # one of `FACE_ROLES`
@@ -148,7 +148,7 @@ def real_frames(
         targets += [known[t] for t in places]
     return torch.stack(pictures), targets
 
-# %% ../nbs/18_experiment.ipynb #c8a2764d
+# %% ../nbs/18_experiment.ipynb #bbe1f4fb
 def new_m(
     cfg:TrainConfig,  # reads `source`, `preset`, `m_width`, `m_noise`
 ) -> nn.Module:       # untrained
@@ -194,7 +194,7 @@ def data_settings(
     keys = ('source', 'face_size', 'frame_size', 'pad', 'people', 'faces_per_person', 'frames', 'attack_faces', 'test_faces', 'test_frames')
     return TrainConfig(preset=cfg.preset, **{k: getattr(cfg, k) for k in keys})
 
-# %% ../nbs/18_experiment.ipynb #3cb7e795
+# %% ../nbs/18_experiment.ipynb #53e96f9d
 def run_folder(
     cfg:TrainConfig,   # reads `preset`, `seed`
     name:str='',       # of a variant
@@ -273,10 +273,12 @@ def play_game(
     nets, start = new_nets(cfg, device), time.time()
     bar = tqdm(run(folder, nets, train_data(cfg, device), cfg), total=cfg.steps, desc=f'{cfg.preset}-{cfg.seed} {name or "game"}')
     for row in bar:
+        if (row['step'] + 1) % cfg.checkpoint_every == 0:  # for the probes of figure 7
+            save_anonymizer(folder/f"anonymizer-{row['step'] + 1}.safetensors", nets.M)
         if row['step'] % 20 == 0: bar.set_postfix({k: f'{v:.2f}' for k, v in row.items() if k != 'step'})
     return save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
 
-# %% ../nbs/18_experiment.ipynb #e1c90529
+# %% ../nbs/18_experiment.ipynb #18f9eede
 def learned(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
@@ -297,7 +299,7 @@ def method_named(
     if name == 'k_same':
         faces, ids = faces_of(data_settings(cfg), 'train')
         first = (ids[:, None] == torch.arange(cfg.people)).int().argmax(0)
-        return k_same(to_float(faces[first]))
+        return k_same(to_float(faces[first]), min(10, cfg.people))
     return learned(find_m(name, cfg), cfg.face_size)
 
 def find_m(
@@ -305,7 +307,8 @@ def find_m(
     cfg:TrainConfig,   # whose preset and seed
 ) -> Path:             # the run's own M if there is one, else the released one
     "Where the M of a run lies."
-    mine = runs_dir()/f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"/'anonymizer.safetensors'
+    name, _, step = name.partition('@')  # `learned@300` is M after 300 steps
+    mine = runs_dir()/f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"/f"anonymizer{step and '-' + step}.safetensors"
     released = Path(__file__).parent/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'
     if mine.exists() or released.exists(): return mine if mine.exists() else released
     raise FileNotFoundError(f"no M called {name!r}: neither {mine} nor {released}; `make train` makes it")
@@ -334,7 +337,7 @@ def ship_frames(
         out.append(to_uint8(method(to_float(frames[i:i + 64]), boxes).clamp(0, 1)))
     return torch.cat(out)
 
-# %% ../nbs/18_experiment.ipynb #0a895564
+# %% ../nbs/18_experiment.ipynb #2456a456
 def average_precisions(
     A:ActionDetector,                 # evaluation mode
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
@@ -398,8 +401,23 @@ def privacy(
             row['eer'] = min(row['eer_pictures'], row['eer_frames'])
         rows.append(row)
     original, ids = sets['unseen']
-    return dict(attacks=rows, fixed=verify_fixed(fixed_verifier(cfg), original, shipped['unseen'][0], ids),
-                worst=worst_attack(rows), picture=likeness(original, shipped['unseen'][0]))
+    verifier = fixed_verifier(cfg)
+    fixed = verify_fixed(verifier, original, shipped['unseen'][0], ids) | fixed_attack(verifier, **shipped)
+    return dict(attacks=rows, fixed=fixed, worst=worst_attack(rows), picture=likeness(original, shipped['unseen'][0]))
+
+def fixed_attack(
+    D:nn.Module,    # trained on originals
+    gallery:tuple,  # anonymized faces and ids: the pictures whose names are known
+    known:tuple,    # other pictures of the same people
+    unseen:tuple,   # other people
+) -> dict:          # `rank1` by the nearest mean of the gallery; `auc`, `tar@1e-2` between anonymized faces
+    "What the fixed verifier does with the retrained attackers' task."
+    verifier = Attacker('fixed', D, 0)
+    places, probes = embed_all(verifier, gallery[0]), embed_all(verifier, known[0])
+    means = torch.stack([nn.functional.normalize(places[gallery[1] == i], dim=1).mean(0) for i in gallery[1].unique()])
+    scores = nn.functional.normalize(probes, dim=1) @ nn.functional.normalize(means, dim=1).T
+    genuine, impostor = pair_scores(embed_all(verifier, unseen[0]), unseen[1])
+    return dict(rank1=rank_k(scores, known[1], 1), auc=auc(genuine, impostor), **{'tar@1e-2': tar_at_far(genuine, impostor, .01)})
 
 def likeness(
     original:UInt8[Tensor, "n 3 s s"],    # RGB
@@ -412,7 +430,7 @@ def likeness(
     return dict(l1=(f - m).abs().mean().item(), ssim=float(sum(ssim)/len(ssim)),
                 variance=(m.var(0).mean()/f.var(0).mean()).item())
 
-# %% ../nbs/18_experiment.ipynb #53d40791
+# %% ../nbs/18_experiment.ipynb #fc2dfa61
 def evaluate(
     name:str,           # of a method, as for `method_named`
     cfg:TrainConfig,    # budgets, `seed`
@@ -420,7 +438,8 @@ def evaluate(
     attackers:tuple=tuple(ATTACKERS),  # which are trained
 ) -> dict:              # one row: names, `utility`, `privacy`, `seconds`; kept below `runs/` and read from there
     "Everything that is measured about one method at one seed."
-    path = runs_dir()/f'{cfg.preset}-rows'/f'{side}-{name}-{cfg.seed}.json'
+    some = '' if tuple(attackers) == tuple(ATTACKERS) else '-' + '-'.join(attackers)
+    path = runs_dir()/f'{cfg.preset}-rows'/f'{side}-{name}-{cfg.seed}{some}.json'
     budget = dict(attack_steps=cfg.attack_steps, finetune_steps=cfg.finetune_steps, attackers=list(attackers), world=VERSION)
     if path.exists():
         row = json.loads(path.read_text())
@@ -438,6 +457,9 @@ def evaluate_all(
     workers:int=2,     # processes, one thread each
 ) -> list[dict]:       # rows, in the jobs' order
     "Many rows at once, with a progress bar; what is done already is read."
+    for cfg, side in {(data_settings(job[1]), job[2] if len(job) > 2 else 'test') for job in jobs}:  # drawn once, for all
+        for role in ('gallery', 'known', 'unseen'): faces_of(cfg, role, side)
+        for role in ('train', 'test'): frames_of(cfg, role, side)
     if workers < 2: return [evaluate(*job) for job in tqdm(jobs, desc='rows')]
     with ProcessPoolExecutor(workers, get_context('spawn'), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = {pool.submit(evaluate, *job): i for i, job in enumerate(jobs)}
@@ -445,7 +467,7 @@ def evaluate_all(
         for future in tqdm(as_completed(futures), total=len(jobs), desc='rows'): rows[futures[future]] = future.result()
     return rows
 
-# %% ../nbs/18_experiment.ipynb #806b2dbc
+# %% ../nbs/18_experiment.ipynb #94392436
 def tradeoff_row(
     row:dict,          # as from `evaluate`
     cfg:TrainConfig,   # for `l1_weight`

@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['Nets', 'TrainData', 'Batch', 'draw_faces', 'draw_frames', 'draw_batch', 'half', 'frozen', 'scale_gradient',
-           'identity_loss', 'update_d', 'update_r', 'adversarial_loss', 'play', 'update_ma', 'new_optimizers',
+           'new_optimizers', 'identity_loss', 'update_d', 'update_r', 'adversarial_loss', 'play', 'update_ma',
            'restart', 'fit', 'flip', 'train_detector', 'naming_loss', 'finding_loss', 'train_identity', 'warm_up_a',
-           'finetune_a', 'flat_state', 'fill_state', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'run']
+           'finetune_a', 'flat_state', 'fill_state', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint',
+           'read_log', 'run']
 
 # %% ../nbs/09_training.ipynb #ec1d6e51
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -63,7 +64,7 @@ class Batch:
     targets:list[dict]                # for A
     boxes:Int[Tensor, "k 5"]          # enlarged face boxes of these frames, rows `[frame, x1, y1, x2, y2]`
 
-# %% ../nbs/09_training.ipynb #856e4bad
+# %% ../nbs/09_training.ipynb #21572fba
 def draw_faces(
     data:TrainData,             # read
     count:int,                  # how many
@@ -91,7 +92,8 @@ def draw_batch(
     generator:torch.Generator,  # on the CPU, advanced
 ) -> Batch:                     # all at random
     "What one alternation sees."
-    fresh, codes = ([draw_faces(data, cfg.batch_faces, generator) for _ in range(n)] for n in (cfg.d_steps, cfg.r_steps))
+    fresh, codes = ([draw_faces(data, cfg.batch_faces, generator) for _ in range(steps)]
+                    for steps in (cfg.d_steps, cfg.r_steps))
     return Batch(fresh, codes, *draw_faces(data, cfg.batch_faces, generator),
                  *draw_frames(data, cfg.batch_frames, cfg.pad, generator))
 
@@ -116,16 +118,25 @@ def frozen(
 def scale_gradient(
     x:Tensor,      # any shape
     factor:float,  # of the gradient that flows back into `x`
-) -> Tensor:       # equals `x`
+) -> Tensor:       # equals `x`, bit for bit
     "Weigh a loss for the network before this point and not for the one after it."
-    return factor*x + (1 - factor)*x.detach()
+    return x.detach() + factor*(x - x.detach())
+
+# %% ../nbs/09_training.ipynb #dfc7156a
+def new_optimizers(
+    nets:Nets,        # fresh or loaded
+    cfg:TrainConfig,  # rates
+) -> tuple:           # Adam over all D's and R, Adam over M and A
+    "Adam with the betas of the paper's reproductions, 0.5 and 0.999."
+    ma = [dict(params=list(nets.M.parameters()), lr=cfg.lr_m), dict(params=list(nets.A.parameters()), lr=cfg.lr_a)]
+    return Adam([*nets.D.parameters(), *nets.R.parameters()], cfg.lr_d, betas=(.5, .999)), Adam(ma, betas=(.5, .999))
 
 # %% ../nbs/09_training.ipynb #dcdc9e41
 def identity_loss(
     D:nn.Module,                      # answers `embed` and `classify`
     faces:Float[Tensor, "n 3 s s"],   # RGB in [0, 1]
     ids:Int[Tensor, "n"],             # int64
-    margin:int,                       # m
+    margin:int,                       # m, unitless
     step:int,                         # D's step, for the anneal
 ) -> tuple:                           # the loss, and the logits `(n, C)`
     "L_D: angular softmax of one D on some faces."
@@ -134,6 +145,7 @@ def identity_loss(
     logits = D.classify(embeddings)
     return angular_softmax_loss(logits, embeddings.norm(dim=1), ids, margin, anneal(step)), logits
 
+# %% ../nbs/09_training.ipynb #ec0bbd84
 def update_d(
     nets:Nets,                       # only D changes
     opt:Adam,                        # over D's parameters
@@ -230,21 +242,13 @@ def update_ma(
         else:
             drawing = {name: terms[name] for name in ('l1', 'rate') if name in terms}
             sum(drawing.values()).backward(retain_graph=True)
-            players = [*nets.M.encoder_parameters(), *nets.A.parameters()]
+            players = [p for p in (*nets.M.encoder_parameters(), *nets.A.parameters()) if p.requires_grad]
             torch.autograd.backward(sum(terms[name] for name in terms if name not in drawing), inputs=players)
     for net in (nets.M, nets.A): nn.utils.clip_grad_norm_(net.parameters(), 5.)
     opt.step()
     return {name: term.item() for name, term in terms.items()}
 
 # %% ../nbs/09_training.ipynb #9a26a0e7
-def new_optimizers(
-    nets:Nets,        # fresh or loaded
-    cfg:TrainConfig,  # rates
-) -> tuple:           # Adam over D's, Adam over M and A
-    "Adam with the betas of the paper's reproductions, 0.5 and 0.999."
-    ma = [dict(params=list(nets.M.parameters()), lr=cfg.lr_m), dict(params=list(nets.A.parameters()), lr=cfg.lr_a)]
-    return Adam([*nets.D.parameters(), *nets.R.parameters()], cfg.lr_d, betas=(.5, .999)), Adam(ma, betas=(.5, .999))
-
 def restart(
     D:nn.Module,  # changed in place
     opt:Adam,     # forgets what it knew of D
@@ -252,16 +256,19 @@ def restart(
     "Start one D from nothing (after Wu et al. 2018, model restarting)."
     for layer in D.modules():
         if hasattr(layer, 'reset_parameters'): layer.reset_parameters()
+        elif list(layer.parameters(recurse=False)):
+            raise TypeError(f"{type(layer).__name__} has weights but no reset_parameters")
     for p in D.parameters(): opt.state.pop(p, None)
 
+# %% ../nbs/09_training.ipynb #5e1a9c91
 def fit(
-    nets:Nets,                      # trained in place, in training mode
-    data:TrainData,                 # drawn from at random
-    cfg:TrainConfig,                # the run
-    opts:tuple|None=None,           # as from `new_optimizers`; None: new ones
-    start:int=0,                    # steps done already
-    generator:torch.Generator=None, # of the draws; None: seeded by `cfg.seed`
-) -> Iterator[dict]:                # after each alternation: `step` and the terms of `update_d` and `update_ma`
+    nets:Nets,                           # trained in place, in training mode
+    data:TrainData,                      # drawn from at random
+    cfg:TrainConfig,                     # the run
+    opts:tuple|None=None,                # as from `new_optimizers`; None: new ones
+    start:int=0,                         # steps done already
+    generator:torch.Generator|None=None, # of the draws; None: seeded by `cfg.seed`
+) -> Iterator[dict]:                     # after each alternation: `step` and what the three updates answered
     "Alternate `update_d` and `update_ma` (Algorithm 1, first phase)."
     opt_d, opt_ma = opts or new_optimizers(nets, cfg)
     generator = generator or torch.Generator().manual_seed(cfg.seed)
@@ -285,14 +292,15 @@ def flip(
     targets:list[dict],               # `boxes` and `labels`
 ) -> tuple:                           # mirrored frames, mirrored targets
     "Left becomes right."
-    mirrored = [dict(labels=t['labels'], boxes=torch.stack(
-        [frames.shape[-1] - t['boxes'][:, 2], t['boxes'][:, 1], frames.shape[-1] - t['boxes'][:, 0], t['boxes'][:, 3]], 1))
-        for t in targets]
-    return frames.flip(-1), mirrored
+    def mirror(boxes):
+        x1, y1, x2, y2 = boxes.unbind(1)
+        return torch.stack([frames.shape[-1] - x2, y1, frames.shape[-1] - x1, y2], 1)
+    return frames.flip(-1), [dict(labels=t['labels'], boxes=mirror(t['boxes'])) for t in targets]
 
+# %% ../nbs/09_training.ipynb #30caa09d
 def train_detector(
     A:nn.Module,                      # trained in place
-    loss,                             # `(A, frames, targets) -> scalar`
+    loss:Callable,                    # `(A, frames, targets) -> scalar`, `naming_loss` or `finding_loss`
     frames:UInt8[Tensor, "f 3 h w"],  # RGB
     targets:list[dict],               # a frame each: `boxes`, `labels`
     steps:int,                        # of AdamW
@@ -319,12 +327,22 @@ def train_detector(
         opt.step()
         yield dict(step=step, loss=value.item())
 
-def naming_loss(A:nn.Module, frames:Tensor, targets:list[dict]) -> Tensor:
+def naming_loss(
+    A:nn.Module,                      # answers `name_boxes`
+    frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
+    targets:list[dict],               # a frame each: `boxes`, `labels`
+) -> Float[Tensor, ""]:               # mean over boxes, nats; 0 where there is none
     "Name the annotated boxes, a little off: A's backbone and head without its proposals (ours)."
-    boxes = [t['boxes'] + .04*(t['boxes'][:, 2:3] - t['boxes'][:, :1])*torch.randn_like(t['boxes']) for t in targets]
-    return nn.functional.cross_entropy(A.name_boxes(frames, boxes), torch.cat([t['labels'] for t in targets]))
+    sides = [(t['boxes'][:, 2:] - t['boxes'][:, :2]).repeat(1, 2) for t in targets]
+    boxes = [t['boxes'] + .04*side*torch.randn_like(side) for t, side in zip(targets, sides)]
+    labels = torch.cat([t['labels'] for t in targets])
+    return nn.functional.cross_entropy(A.name_boxes(frames, boxes), labels, reduction='sum')/max(1, len(labels))
 
-def finding_loss(A:nn.Module, frames:Tensor, targets:list[dict]) -> Tensor:
+def finding_loss(
+    A:nn.Module,                      # answers a dict of losses
+    frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
+    targets:list[dict],               # a frame each: `boxes`, `labels`
+) -> Float[Tensor, ""]:               # their sum
     "All four terms of Faster R-CNN."
     return detection_loss(A(frames, targets))
 
@@ -390,7 +408,7 @@ def fill_state(
         head, _, rest = name.partition('.')
         if head == prefix:
             i, _, key = rest.partition('.')
-            state.setdefault(int(i), {})[key] = value
+            state.setdefault(int(i), {})[key] = value.clone()  # the file's own memory is not ours to write to
     opt.load_state_dict(opt.state_dict() | dict(state=state))
 
 def save_checkpoint(
@@ -405,6 +423,7 @@ def save_checkpoint(
     tensors = {f'{name}.{key}': value for name in 'MDAR' for key, value in getattr(nets, name).state_dict().items()}
     tensors |= flat_state(opts[0], 'opt_d') | flat_state(opts[1], 'opt_ma')
     tensors |= {'draws': generator.get_state(), 'noise': torch.get_rng_state()}
+    if torch.cuda.is_available(): tensors['noise_cuda'] = torch.cuda.get_rng_state()
     path = Path(path)
     aside = path.with_name(path.name + '.part')
     save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, aside,
@@ -415,15 +434,14 @@ def read_checkpoint(
     path:Path,        # a file
 ) -> tuple:           # tensors by name, metadata; ValueError where the file is damaged or somebody else's
     "Open a checkpoint without running anything in it."
+    if not Path(path).is_file(): raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, 'pt') as file:
-            meta = file.metadata() or {}
-            if meta.get('format') != 'faceanon checkpoint 1':
-                raise ValueError(f"{path} is no checkpoint of faceanon: its format is {meta.get('format')!r}")
-            return {k: file.get_tensor(k) for k in file.keys()}, meta
-    except FileNotFoundError: raise
-    except ValueError: raise
-    except Exception as error: raise ValueError(f"{path} is damaged or not safetensors: {error}") from error
+            meta, tensors = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
+    except SafetensorError as error: raise ValueError(f"{path} is damaged or not safetensors: {error}") from error
+    if meta.get('format') != 'faceanon checkpoint 1':
+        raise ValueError(f"{path} is no checkpoint of faceanon: its format is {meta.get('format')!r}")
+    return tensors, meta
 
 def load_checkpoint(
     path:Path,                  # written by `save_checkpoint`
@@ -437,14 +455,25 @@ def load_checkpoint(
     stored, free = json.loads(meta['config']), ('steps', 'checkpoint_every')
     differ = {k: (v, stored.get(k)) for k, v in asdict(cfg).items() if k not in free and stored.get(k) != v}
     if differ: raise ValueError(f"{path} has other settings (asked, stored): {differ}")
-    for name in 'MDAR':
-        getattr(nets, name).load_state_dict({k[2:]: v for k, v in tensors.items() if k.startswith(f'{name}.')})
+    try:
+        for name in 'MDAR':
+            getattr(nets, name).load_state_dict({k[2:]: v for k, v in tensors.items() if k.startswith(f'{name}.')})
+    except RuntimeError as error: raise ValueError(f"{path} was written for other networks: {error}") from error
     for opt, prefix in zip(opts, ('opt_d', 'opt_ma')): fill_state(opt, tensors, prefix)
     generator.set_state(tensors['draws'])
     torch.set_rng_state(tensors['noise'])
+    if 'noise_cuda' in tensors and torch.cuda.is_available(): torch.cuda.set_rng_state(tensors['noise_cuda'])
     return int(meta['step'])
 
 # %% ../nbs/09_training.ipynb #c0eff7ff
+def read_log(
+    path:Path,     # a `log.jsonl`; it need not exist
+) -> list[dict]:   # a row a step, in order; a last line that was cut short is left out
+    "The rows of a run."
+    path = Path(path)
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith('\n')]
+
 def run(
     folder:Path,       # `last.safetensors` and `log.jsonl` live here; made when absent
     nets:Nets,         # fresh; filled from the checkpoint when there is one
@@ -457,8 +486,9 @@ def run(
     last, log = folder/'last.safetensors', folder/'log.jsonl'
     opts, generator = new_optimizers(nets, cfg), torch.Generator().manual_seed(cfg.seed)
     start = load_checkpoint(last, nets, opts, generator, cfg) if last.exists() else 0
-    done = [line for line in log.read_text().splitlines() if json.loads(line)['step'] < start] if log.exists() else []
-    log.write_text(''.join(line + '\n' for line in done))
+    aside = log.with_name(log.name + '.part')
+    aside.write_text(''.join(json.dumps(row) + '\n' for row in read_log(log) if row['step'] < start))
+    os.replace(aside, log)
     with log.open('a') as out:
         for row in fit(nets, data, cfg, opts, start, generator):
             out.write(json.dumps(row) + '\n')
