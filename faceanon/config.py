@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'DECODERS', 'PAPER_OBJECTIVE', 'PRESETS', 'TrainConfig', 'get_preset', 'chosen_preset',
            'seed_everything', 'pick_device', 'project_root', 'runs_dir', 'figures_dir', 'write_json', 'provenance']
 
-# %% ../nbs/01_config.ipynb #2e26c00a
+# %% ../nbs/01_config.ipynb #cd39e985
 import json
 import os
 import random
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# %% ../nbs/01_config.ipynb #c93de14d
+# %% ../nbs/01_config.ipynb #e3e06a1d
 OBJECTIVES = ('confusion', 'negative')
 DECODERS = ('draws', 'plays')
 
@@ -59,9 +59,9 @@ class TrainConfig:
     lr_drop:float = .3          # M and A learn this much slower after 7/12 of the steps; .1 after 7 of 12 epochs in the paper
     lr_a:float = 3e-4           # Adam, A in the game; 1e-3 in the paper
     a_warmup:int = 1800         # steps of A on original frames before the game
-    finetune_steps:int = 300    # steps of A alone on a method's frames afterwards: the paper's T2
+    finetune_steps:int = 250    # steps of A alone on a method's frames afterwards: the paper's T2
     finetune_lr:float = 1e-3    # Adam, A alone
-    attack_steps:int = 1500     # steps of each retrained attacker
+    attack_steps:int = 1000     # steps of each retrained attacker
     attack_faces:int = 128      # pictures of each person that an attacker learns from; 64 people know names
     test_faces:int = 24         # pictures of each person that an attacker is tested on
     test_frames:int = 500       # frames that A is tested on
@@ -76,17 +76,19 @@ class TrainConfig:
         bad = {name: getattr(self, name) for name, good in rules.items() if not good}
         if bad: raise ValueError(f"settings out of range: {bad}")
 
-# %% ../nbs/01_config.ipynb #476ed5d7
+# %% ../nbs/01_config.ipynb #2c758714
 PAPER_OBJECTIVE = dict(objective='negative', decoder='plays', d_start='verifier', read_weight=0., r_steps=0, det_weight=1.,
                        rate_weight=0., m_noise=0., l1_weight=10., lr_drop=.1)
 
-# %% ../nbs/01_config.ipynb #56f239fa
+# %% ../nbs/01_config.ipynb #83e2bcae
 PRESETS = dict(
     toy=dict(people=8, faces_per_person=6, frames=24, steps=4, batch_faces=8, batch_frames=2, m_width=8, d_width=8,
              d_restart=2, a_warmup=4, finetune_steps=3, attack_steps=6, attack_faces=4, test_faces=3, test_frames=12,
              checkpoint_every=2),
     small=dict(),
-    real=dict(source='real', face_size=64, pad=2.2),
+    real=dict(source='real', face_size=48, pad=2.2, people=200, faces_per_person=20, frames=1140, steps=400,
+              batch_faces=48, batch_frames=4, a_warmup=700, finetune_steps=150, attack_steps=500, attack_faces=20,
+              test_faces=10, test_frames=328),
     paper=dict(source='real', face_size=256, frame_size=352, pad=2.2, m_width=64,
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),
 )
@@ -108,7 +110,7 @@ def chosen_preset(
     "The preset named by FACEANON_PRESET: tests run the reproduction's own cells at toy size."
     return get_preset(os.environ.get('FACEANON_PRESET', default), **changes)
 
-# %% ../nbs/01_config.ipynb #c7035d5a
+# %% ../nbs/01_config.ipynb #86f7c026
 def seed_everything(
     seed:int,           # any non-negative integer
 ) -> torch.Generator:   # a stream of its own, on the CPU, for shuffling
@@ -125,7 +127,7 @@ def pick_device() -> torch.device: # CUDA, else Apple's MPS, else the CPU
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/01_config.ipynb #e8dfaec2
+# %% ../nbs/01_config.ipynb #4929d8bd
 def project_root() -> Path: # the folder that holds settings.ini; FileNotFoundError outside a checkout
     "The checkout this process works in."
     for folder in [Path.cwd(), *Path.cwd().parents]:
@@ -144,7 +146,7 @@ def figures_dir() -> Path: # exists, with `data` below it
     (folder/'data').mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/01_config.ipynb #e0109057
+# %% ../nbs/01_config.ipynb #e7b6acc2
 def write_json(
     path:Path,   # replaced only when everything has been written
     value,       # what `json` can write; NaN is refused
@@ -155,7 +157,7 @@ def write_json(
     aside.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
     os.replace(aside, path)
 
-# %% ../nbs/01_config.ipynb #5a55c57b
+# %% ../nbs/01_config.ipynb #7748b9cc
 def provenance(
     cfg:TrainConfig,  # the run
     seeds:list,       # that were run

@@ -6,10 +6,10 @@
 __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'frames_of', 'real_faces', 'real_frames', 'new_m',
            'new_d', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder', 'keep_module', 'raw_detector',
            'fixed_verifier', 'released_or_run', 'new_nets', 'play_game', 'learned', 'method_named', 'find_m',
-           'ship_faces', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack',
-           'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
+           'ship_faces', 'ship_gallery', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy',
+           'fixed_attack', 'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
 
-# %% ../nbs/18_experiment.ipynb #14023900
+# %% ../nbs/18_experiment.ipynb #340e342d
 import copy
 import json
 import os
@@ -29,18 +29,18 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
-from .attackers import ATTACKERS, Attacker, attack, embed_all, make_attacker, train_attacker, verify_fixed, worst_attack
+from .attackers import ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker, train_attacker, verify_fixed, worst_attack
 from .baselines import BASELINES, k_same
 from .config import TrainConfig, project_root, runs_dir, seed_everything, write_json
-from .datasets import JHMDB, LFW, data_folder, read_split
+from .datasets import JHMDB, LFW, DataError, data_folder, read_split
 from .detector import ActionDetector, resnet_detector, small_detector
 from .discriminator import CodeReader, SmallSphereFace, SphereFace20
 from .faces import check_pictures, crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
 from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at_far
-from .training import Nets, TrainData, finetune_a, run, train_identity, warm_up_a
+from .training import Nets, TrainData, finetune_a, half, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
 
-# %% ../nbs/18_experiment.ipynb #6dd532cb
+# %% ../nbs/18_experiment.ipynb #930a9d6a
 FACE_ROLES = ('train', 'gallery', 'known', 'unseen')
 
 def world_faces(
@@ -67,7 +67,7 @@ def world_frames(
     rows = [make_frame(people, n, cfg.frame_size) for n in range(count)]
     return torch.stack([frame for frame, _ in rows]), [target for _, target in rows]
 
-# %% ../nbs/18_experiment.ipynb #bd6f6e51
+# %% ../nbs/18_experiment.ipynb #85ad7314
 def kept(
     name:str,       # of the file, below `runs/data`
     make:Callable,  # `() -> dict of tensors`, called when there is no such file
@@ -113,42 +113,42 @@ def frames_of(
     keys = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
     return held['frames'], [{k: held[f'{i}.{k}'] for k in keys} for i in range(len(held['frames']))]
 
-# %% ../nbs/18_experiment.ipynb #6e0c5709
+# %% ../nbs/18_experiment.ipynb #1ae69c27
 def real_faces(
-    cfg:TrainConfig,  # sizes
+    cfg:TrainConfig,  # sizes; `people` must be there
     role:str,         # one of `FACE_ROLES`
-) -> tuple:           # `(n, 3, s, s)` uint8 and `(n,)` int64 from 0
-    "LFW, View 1: training people for M, D and A; test people split into those with names and those without."
-    training = role == 'train'
-    faces = LFW('train' if training else 'test', cfg.face_size, cfg.pad, min_pictures=4 if training else 6)
-    ids = torch.as_tensor(faces.ids)
-    people = torch.arange(int(ids.max()) + 1)
-    chosen = people[:cfg.people] if training else people[1::2] if role == 'unseen' else people[::2]
-    places, names = [], []
-    for name, person in enumerate(chosen.tolist()):
-        mine = (ids == person).nonzero().flatten().tolist()
-        if role == 'gallery': mine = mine[:-2][:cfg.attack_faces]
-        if role == 'known': mine = mine[-2:]
-        places += mine
-        names += [name]*len(mine)
-    return torch.stack([faces[i][0] for i in places]), torch.tensor(names)
+) -> tuple:           # `(n, 3, s, s)` uint8 and `(n,)` int64 from 0; how many there are of each person varies
+    "LFW, View 1: everybody on the training list has a last picture, to be named; attackers are tested on the other list."
+    named = role != 'unseen'
+    faces = LFW('train' if named else 'test', cfg.face_size, cfg.pad, min_pictures=4 if named else 2)
+    people = cfg.people if role == 'train' else len(faces.people)
+    if people > len(faces.people):
+        raise DataError(f"{faces.folder}: expected {people} training people with 4 pictures, found {len(faces.people)}")
+    part, most = dict(train=(slice(-1), cfg.faces_per_person), gallery=(slice(-1), cfg.attack_faces),
+                      known=(slice(-1, None), 1), unseen=(slice(None), cfg.test_faces))[role]
+    mine = [[] for _ in range(people)]
+    for i, (person, _) in enumerate(faces.pictures):
+        if person < people: mine[person].append(i)
+    places = [i for rows in mine for i in rows[part][:most]]
+    pictures, ids = zip(*[faces[i] for i in places])
+    return torch.stack(pictures), torch.tensor(ids)
 
 def real_frames(
-    cfg:TrainConfig,  # sizes
+    cfg:TrainConfig,  # sizes; frames are as wide as `frame_size`, and 3/4 of it high
     role:str,         # 'train' or 'test'
-) -> tuple:           # `(n, 3, h, w)` uint8 and a target each
-    "JHMDB, split 1: evenly spaced frames of every clip."
+) -> tuple:           # `(n, 3, h, w)` uint8 and a target each; nobody is named, and not every frame has a face
+    "JHMDB, split 1: as many evenly spaced frames of every clip."
     clips = JHMDB(role, height=cfg.frame_size*3//4)
     each = max(1, (cfg.frames if role == 'train' else cfg.test_frames)//len(clips.clips))
     pictures, targets = [], []
     for c in tqdm(range(len(clips.clips)), desc=f'JHMDB {role}'):
         shown, known = clips.clip(c)
         places = torch.linspace(0, len(shown) - 1, each).long().tolist()
-        pictures += [shown[t] for t in places]
+        pictures.append(shown[places])
         targets += [known[t] for t in places]
-    return torch.stack(pictures), targets
+    return torch.cat(pictures), targets
 
-# %% ../nbs/18_experiment.ipynb #bbe1f4fb
+# %% ../nbs/18_experiment.ipynb #5b77d2f8
 def new_m(
     cfg:TrainConfig,  # reads `source`, `preset`, `m_width`, `m_noise`
 ) -> nn.Module:       # untrained
@@ -194,7 +194,7 @@ def data_settings(
     keys = ('source', 'face_size', 'frame_size', 'pad', 'people', 'faces_per_person', 'frames', 'attack_faces', 'test_faces', 'test_frames')
     return TrainConfig(preset=cfg.preset, **{k: getattr(cfg, k) for k in keys})
 
-# %% ../nbs/18_experiment.ipynb #53e96f9d
+# %% ../nbs/18_experiment.ipynb #01876992
 def run_folder(
     cfg:TrainConfig,   # reads `preset`, `seed`
     name:str='',       # of a variant
@@ -278,7 +278,7 @@ def play_game(
         if row['step'] % 20 == 0: bar.set_postfix({k: f'{v:.2f}' for k, v in row.items() if k != 'step'})
     return save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
 
-# %% ../nbs/18_experiment.ipynb #18f9eede
+# %% ../nbs/18_experiment.ipynb #ab6fff15
 def learned(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
@@ -287,7 +287,8 @@ def learned(
     "A trained M as a method."
     M = load_anonymizer(path).to(device)
     @torch.no_grad()
-    def method(frames, boxes): return replace_faces(frames, boxes, M, size)
+    def method(frames, boxes):
+        with half(device): return replace_faces(frames, boxes, M, size)
     return method
 
 def method_named(
@@ -324,6 +325,17 @@ def ship_faces(
         out.append(to_uint8(method(to_float(part), whole).clamp(0, 1)))
     return torch.cat(out)
 
+def ship_gallery(
+    method:Callable,                 # frames, boxes -> frames
+    faces:UInt8[Tensor, "n 3 s s"],  # RGB, the pictures whose names the attacker knows
+    ids:Int[Tensor, "n"],            # int64
+    draws:int=4,                     # how often a method that draws noise is asked
+) -> tuple:                          # `(n or n*draws, 3, s, s)` uint8 and their ids
+    "What an attacker learns from: who knows the method sends each picture through it again and again."
+    few = faces[:8]
+    if torch.equal(ship_faces(method, few), ship_faces(method, few)): draws = 1
+    return torch.cat([ship_faces(method, faces) for _ in range(draws)]), ids.repeat(draws)
+
 def ship_frames(
     method:Callable,                  # frames, boxes -> frames
     frames:UInt8[Tensor, "n 3 h w"],  # RGB
@@ -337,7 +349,7 @@ def ship_frames(
         out.append(to_uint8(method(to_float(frames[i:i + 64]), boxes).clamp(0, 1)))
     return torch.cat(out)
 
-# %% ../nbs/18_experiment.ipynb #2456a456
+# %% ../nbs/18_experiment.ipynb #39869b5a
 def average_precisions(
     A:ActionDetector,                 # evaluation mode
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
@@ -386,14 +398,17 @@ def privacy(
     settings = data_settings(cfg)
     seed_everything(cfg.seed)
     sets = {role: faces_of(settings, role, side) for role in ('gallery', 'known', 'unseen')}
-    shipped = {role: (ship_faces(method, faces), ids) for role, (faces, ids) in sets.items()}
+    shipped = {role: (ship_faces(method, sets[role][0]), sets[role][1]) for role in ('known', 'unseen')}
+    shipped['gallery'] = ship_gallery(method, *sets['gallery'])
     rows, in_frames = [], None
     if cfg.source == 'world':  # JHMDB names nobody
         frames, targets = frames_of(settings, 'test', side)
         in_frames = cut_faces(ship_frames(method, frames, targets, cfg.pad), targets, cfg)
+    readers = [discriminant_attacker(*shipped['gallery'])]  # in closed form: always there
     for name in attackers:
-        attacker = make_attacker(name, *shipped['gallery'], cfg.seed)
-        for _ in train_attacker(attacker, *shipped['gallery'], cfg.attack_steps, 64, cfg.seed): pass
+        readers.append(make_attacker(name, *shipped['gallery'], cfg.seed))
+        for _ in train_attacker(readers[-1], *shipped['gallery'], cfg.attack_steps, 64, lr=ATTACKERS[name].lr, seed=cfg.seed): pass
+    for attacker in readers:
         row = attack(attacker, *shipped['known'], *shipped['unseen'])
         row['eer_pictures'] = row['eer']
         if in_frames:
@@ -430,7 +445,7 @@ def likeness(
     return dict(l1=(f - m).abs().mean().item(), ssim=float(sum(ssim)/len(ssim)),
                 variance=(m.var(0).mean()/f.var(0).mean()).item())
 
-# %% ../nbs/18_experiment.ipynb #fc2dfa61
+# %% ../nbs/18_experiment.ipynb #92735313
 def evaluate(
     name:str,           # of a method, as for `method_named`
     cfg:TrainConfig,    # budgets, `seed`
@@ -467,7 +482,7 @@ def evaluate_all(
         for future in tqdm(as_completed(futures), total=len(jobs), desc='rows'): rows[futures[future]] = future.result()
     return rows
 
-# %% ../nbs/18_experiment.ipynb #94392436
+# %% ../nbs/18_experiment.ipynb #9af73f16
 def tradeoff_row(
     row:dict,          # as from `evaluate`
     cfg:TrainConfig,   # for `l1_weight`

@@ -14,15 +14,16 @@ __all__ = ['VERSION', 'NEAR', 'FAR', 'ACTIONS', 'FACE_PAD', 'PEOPLE', 'IDENTITY'
 # %% ../nbs/02_world.ipynb #b93101a2
 import colorsys
 import math
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import skia
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from .faces import enlarge_boxes, resize, to_float, to_uint8
+from .faces import resize, to_float, to_uint8
 
 # %% ../nbs/02_world.ipynb #af7b43ae
 VERSION = 3  # enters every seed: another version is another world
@@ -40,6 +41,23 @@ PEOPLE = {
     'val_gallery': range(1000, 1064), 'val_unseen': range(1100, 1164),
     'test_gallery': range(2000, 2064), 'test_unseen': range(2100, 2164),
 }
+
+# %% ../nbs/02_world.ipynb #434e6f4d
+def _at_least(name:str, value:int, least:int) -> None:
+    "Refuse a whole number that is too small, and (TypeError) what is no whole number."
+    if operator.index(value) < least: raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _known_actions(actions:list, known:tuple) -> None:
+    "Refuse a name that the world does not draw."
+    for action in actions:
+        if action not in known: raise ValueError(f"unknown action {action!r}: it must be one of {', '.join(known)}")
+
+
+def _enough_people(people:range) -> None:
+    "A frame shows up to three people, and the first number of the range enters its seed."
+    if not isinstance(people, range) or len(people) < 3 or min(people) < 0:
+        raise ValueError(f"people must be a range of at least 3 numbers from 0 on, got {people!r}")
 
 # %% ../nbs/02_world.ipynb #49d70a54
 IDENTITY = dict(
@@ -59,9 +77,10 @@ IDENTITY = dict(
 
 # %% ../nbs/02_world.ipynb #e194ecf5
 def make_identity(
-    person:int,        # any non-negative number; the same number is the same person for ever
-) -> dict[str,float]:  # a value for each name of `IDENTITY`, in units of half a head
+    person:int,         # any number from 0 on, else ValueError; the same number is the same person for ever
+) -> dict[str, float]:  # a value for each name of `IDENTITY`, in units of half a head
     "One person: a uniform draw from `IDENTITY` (ours)."
+    _at_least('person', person, 0)
     rng = np.random.default_rng([VERSION, 1, person])
     return {name: float(rng.uniform(low, high)) for name, (low, high) in IDENTITY.items()}
 
@@ -92,11 +111,12 @@ class Moment:
 # %% ../nbs/02_world.ipynb #7c6fd49b
 def any_colour(
     rng:np.random.Generator,  # advanced
-    value:tuple=(.25, 1.),    # range of brightness
-    vivid:float=.85,          # highest saturation
+    value:tuple=(.25, 1.),    # (lowest, highest) brightness, in [0, 1]
+    vivid:float=.85,          # highest saturation, .12 to 1
 ) -> tuple:                   # RGB in [0, 1]
-    "A colour that tells nothing: any hue."
+    "A colour that tells nothing: any hue (ours)."
     return colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(.12, vivid), rng.uniform(*value))
+
 
 def draw_moment(
     rng:np.random.Generator,  # advanced
@@ -117,17 +137,18 @@ def draw_moment(
 # %% ../nbs/02_world.ipynb #b3427bcd
 def fill(
     colour:tuple,    # RGB in [0, 1]
-    shade:float=1.,  # multiplies the colour
+    shade:float=1.,  # multiplies the colour; the product is clipped to [0, 1]
 ) -> skia.Paint:     # antialiased
-    "Paint for an area."
+    "Paint for an area (ours)."
     return skia.Paint(Color4f=skia.Color4f(*(min(1., max(0., c*shade)) for c in colour), 1), AntiAlias=True)
+
 
 def line(
     colour:tuple,    # RGB in [0, 1]
-    width:float,     # in the canvas's unit
-    shade:float=1.,  # multiplies the colour
+    width:float,     # in the canvas's unit, > 0
+    shade:float=1.,  # multiplies the colour; the product is clipped to [0, 1]
 ) -> skia.Paint:     # antialiased, round ends
-    "Paint for a stroke."
+    "Paint for a stroke (ours)."
     paint = fill(colour, shade)
     paint.setStyle(skia.Paint.kStroke_Style)
     paint.setStrokeWidth(width)
@@ -135,23 +156,25 @@ def line(
     paint.setStrokeJoin(skia.Paint.kRound_Join)
     return paint
 
+# %% ../nbs/02_world.ipynb #3eaa8927
 def lit(
-    colour:tuple,   # RGB in [0, 1]
-    at:tuple,       # (x, y) of the light's centre
-    radius:float,   # where the shade is deepest
+    colour:tuple,     # RGB in [0, 1]
+    at:tuple,         # (x, y) of the light's centre, in the canvas's unit
+    radius:float,     # where the shade is deepest, in the canvas's unit
     depth:float=.28,  # how much darker the rim is, 0 to 1
-) -> skia.Paint:    # radial gradient
-    "Paint for a round, softly lit area."
+) -> skia.Paint:      # radial gradient
+    "Paint for a round, softly lit area (ours)."
     stops = [fill(colour, s).getColor() for s in (1.08, 1., 1 - depth)]
     paint = skia.Paint(AntiAlias=True)
     paint.setShader(skia.GradientShader.MakeRadial(at, radius, stops, [0., .55, 1.]))
     return paint
 
+
 def curve(
-    points:list,        # (x, y) each: passed smoothly, in order
+    points:list,        # (x, y) each, at least one: passed smoothly, in order
     closed:bool=False,  # join the last to the first?
 ) -> skia.Path:         # Catmull-Rom spline
-    "A smooth path through points."
+    "A smooth path through points (ours)."
     path, n = skia.Path(), len(points)
     at = (lambda i: points[i % n]) if closed else (lambda i: points[min(max(i, 0), n - 1)])
     path.moveTo(*points[0])
@@ -161,19 +184,20 @@ def curve(
     if closed: path.close()
     return path
 
-# %% ../nbs/02_world.ipynb #3eaa8927
+# %% ../nbs/02_world.ipynb #7ce94ead
 def skin_colour(
-    who:dict,  # an identity
+    who:dict,  # an identity; reads `skin_dark`, `skin_warm`
 ) -> tuple:    # RGB in [0, 1]
-    "Between light and dark, yellowish and reddish."
+    "Between light and dark, yellowish and reddish (ours)."
     light, dark = np.array([.96, .80, .69]), np.array([.36, .22, .15])
     warm = np.array([.03, -.01, -.05])*(who['skin_warm'] - .5)
     return tuple(np.clip(light + (dark - light)*who['skin_dark'] + warm, 0, 1))
 
+
 def hair_colour(
-    who:dict,  # an identity
+    who:dict,  # an identity; reads `hair_dark`, `hair_warm`, `hair_grey`
 ) -> tuple:    # RGB in [0, 1]
-    "Blond to black, red to ashen, and sometimes grey."
+    "Blond to black, red to ashen, and sometimes grey (ours)."
     fair, dark = np.array([.80, .62, .36]), np.array([.09, .07, .06])
     red = np.array([.20, -.04, -.10])*who['hair_warm']*(1 - who['hair_dark'])
     colour = fair + (dark - fair)*who['hair_dark']**.6 + red
@@ -183,17 +207,19 @@ def hair_colour(
 # %% ../nbs/02_world.ipynb #172b0ea7
 def head_outline(
     who:dict,  # an identity
-) -> list:     # points around the head, clockwise from the crown
-    "The geometry that carries most of a silhouette: crown, temples, jaw, chin."
+) -> list:     # (x, y) points around the head in head units, clockwise from the crown
+    "The geometry that carries most of a silhouette: crown, temples, jaw, chin (ours)."
     w, jaw, top, chin = who['head_width'], who['jaw_width'], -who['crown'], who['chin']
-    right = [(w*.62, top*.82), (w, -.18), (w*.97, .22), (w*(.55 + .42*jaw), who['jaw_height'] + .12), (w*jaw*.52, chin*.93)]
+    right = [(w*.62, top*.82), (w, -.18), (w*.97, .22),
+             (w*(.55 + .42*jaw), who['jaw_height'] + .12), (w*jaw*.52, chin*.93)]
     return [(0, top), *right, (0, chin), *[(-x, y) for x, y in reversed(right)]]
 
+
 def feature_places(
-    who:dict,       # an identity
-    now:Moment,     # turns the head
-) -> dict:          # (x, y) of `left_eye`, `right_eye`, `nose`, `left_mouth`, `right_mouth`, `mouth` in head units
-    "Where the five landmarks are before the head is rolled and placed."
+    who:dict,    # an identity
+    now:Moment,  # turns the head and smiles
+) -> dict:       # (x, y) of `left_eye`, `right_eye`, `nose`, `left_mouth`, `right_mouth`, `mouth` in head units
+    "Where the five landmarks are before the head is rolled and placed (ours)."
     turn, nod = .16*now.yaw, .10*now.pitch
     eye_y, mouth_y = who['eye_height'] + nod, who['mouth_height'] + nod*1.1
     half = who['mouth_width']*(1 + .15*now.smile)
@@ -208,7 +234,7 @@ def draw_back_hair(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
 ) -> None:               # paints
-    "Hair behind neck and shoulders."
+    "Hair behind neck and shoulders (ours)."
     if who['hair_volume'] < 0 or who['hair_length'] < 0: return
     w, low = who['head_width'] + who['hair_volume']*.7, .1 + who['hair_length']
     top = -who['crown'] - who['hair_volume']*.4
@@ -216,12 +242,13 @@ def draw_back_hair(
              (-w*.72, low), (-w*1.0, low*.7), (-w*1.02, 0), (-w*.8, top*.7)]
     canvas.drawPath(curve(shape, True), fill(hair_colour(who), .72))
 
+# %% ../nbs/02_world.ipynb #2981c061
 def draw_front_hair(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
     now:Moment,          # turns the head
 ) -> None:               # paints
-    "Cap, hairline with a parting, curls."
+    "Cap, hairline with a parting, curls (ours)."
     if who['hair_volume'] < 0: return
     colour, w, v, top = hair_colour(who), who['head_width'], who['hair_volume'], -who['crown']
     side, line_y = .02 + .3*max(0., who['hair_length']), top*who['hair_line']*.78
@@ -237,15 +264,15 @@ def draw_front_hair(
         canvas.drawCircle((w + v*.45)*math.cos(angle), -.1 + (v*.8 - top - .1)*math.sin(angle), .10 + .10*curl,
                           fill(colour, 1.05 if i % 2 else .9))
 
-# %% ../nbs/02_world.ipynb #2981c061
+# %% ../nbs/02_world.ipynb #a5536d12
 def draw_eye(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
     now:Moment,          # opens, looks, frowns
-    at:tuple,            # (x, y) of the eye
+    at:tuple,            # (x, y) of the eye, head units
     mirror:int,          # -1 for the eye on the left of the picture, 1 for the other
 ) -> None:               # paints eye and brow
-    "White, iris, pupil, lid, brow."
+    "White, iris, pupil, lid, brow (ours)."
     skin, r = skin_colour(who), who['eye_size']
     tall = r*who['eye_open']*.75*(1 - .85*now.blink)
     canvas.save()
@@ -268,13 +295,14 @@ def draw_eye(
     brow = curve([(bx - half, by - slope*.6), (bx, by - who['brow_arch']), (bx + half, by + slope*.6)])
     canvas.drawPath(brow, line(hair_colour(who), who['brow_thick'], .8))
 
+# %% ../nbs/02_world.ipynb #b85c6967
 def draw_nose(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
-    tip:tuple,           # (x, y) of its tip
-    root:tuple,          # (x, y) between the eyes
+    tip:tuple,           # (x, y) of its tip, head units
+    root:tuple,          # (x, y) between the eyes, head units
 ) -> None:               # paints
-    "Bridge, wings, shadow."
+    "Bridge, wings, shadow (ours)."
     skin, w = skin_colour(who), who['nose_width']
     shape = [(root[0], root[1] + .04), (tip[0] + w*.45, tip[1] - w*.6), (tip[0] + w, tip[1]), (tip[0], tip[1] + w*.35),
              (tip[0] - w, tip[1]), (tip[0] - w*.45, tip[1] - w*.6)]
@@ -282,13 +310,14 @@ def draw_nose(
     canvas.drawPath(curve([(tip[0] - w, tip[1]), (tip[0], tip[1] + w*.35), (tip[0] + w, tip[1])]), line(skin, .035, .5))
     canvas.drawLine(*root, tip[0] + w*.4, tip[1] - w*.4, line(skin, .03, 1 - .4*who['nose_bridge']))
 
+
 def draw_mouth(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
     now:Moment,          # opens and smiles
     places:dict,         # as from `feature_places`
 ) -> None:               # paints
-    "Lips, teeth, and the dark between them."
+    "Lips, teeth, and the dark between them (ours)."
     (lx, y), (rx, _), (cx, cy) = places['left_mouth'], places['right_mouth'], places['mouth']
     skin, up, down, gap = np.array(skin_colour(who)), who['lip_top'], who['lip_bottom'], .13*now.mouth
     lips = tuple(skin*(1 - .5*who['lip_red']) + np.array([.62, .16, .20])*.5*who['lip_red'])
@@ -299,52 +328,56 @@ def draw_mouth(
     canvas.drawPath(inner, fill((.25, .08, .08)))
     if gap > .04: canvas.drawRect(skia.Rect(cx - .1, cy - gap*.3, cx + .1, cy + gap*.05), fill((.97, .96, .93)))
 
-# %% ../nbs/02_world.ipynb #a5536d12
+# %% ../nbs/02_world.ipynb #7a51aac0
 def draw_beard(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
     places:dict,         # as from `feature_places`
 ) -> None:               # paints
-    "Beard along the jaw, moustache over the lip."
+    "Beard along the jaw, moustache over the lip (ours)."
     colour, w, (cx, cy) = hair_colour(who), who['head_width'], places['mouth']
     if who['beard'] > 0:
         low, jaw = who['chin'] + who['beard_length'], w*(.55 + .42*who['jaw_width'])
         wide = who['beard']
-        shape = [(-w*.98, .05 + .3*(1 - wide)), (-jaw, who['jaw_height'] + .14), (-w*who['jaw_width']*.55, low*.95), (0, low),
-                 (w*who['jaw_width']*.55, low*.95), (jaw, who['jaw_height'] + .14), (w*.98, .05 + .3*(1 - wide)),
+        shape = [(-w*.98, .05 + .3*(1 - wide)), (-jaw, who['jaw_height'] + .14), (-w*who['jaw_width']*.55, low*.95),
+                 (0, low), (w*who['jaw_width']*.55, low*.95), (jaw, who['jaw_height'] + .14),
+                 (w*.98, .05 + .3*(1 - wide)),
                  (w*(.9 - .35*wide), .35), (cx + who['mouth_width']*1.2, cy + .06), (cx, cy + .17),
                  (cx - who['mouth_width']*1.2, cy + .06), (-w*(.9 - .35*wide), .35)]
         canvas.drawPath(curve(shape, True), lit(colour, (0, .3), 1.1, .3))
     if who['moustache'] > 0:
         half, y = who['mouth_width']*(.8 + .5*who['moustache']), cy - who['lip_top'] - .06
-        canvas.drawPath(curve([(cx - half, y + .07), (cx, y), (cx + half, y + .07)]), line(colour, .05 + .08*who['moustache']))
+        lip = curve([(cx - half, y + .07), (cx, y), (cx + half, y + .07)])
+        canvas.drawPath(lip, line(colour, .05 + .08*who['moustache']))
 
+# %% ../nbs/02_world.ipynb #7fceff23
 def draw_glasses(
     canvas:skia.Canvas,  # in head units
     who:dict,            # an identity
     places:dict,         # as from `feature_places`
 ) -> None:               # paints
-    "Two rims, a bridge and the temples."
+    "Two rims, a bridge and the temples (ours)."
     if who['glasses'] < 0: return
-    r, tall, paint = who['glasses_size'], who['glasses_size']*(.62 + .3*who['glasses_round']), line((.1, .09, .1), who['glasses_thick'])
+    r, bend, paint = who['glasses_size'], who['glasses_round'], line((.1, .09, .1), who['glasses_thick'])
+    tall = r*(.62 + .3*bend)
     (lx, ly), (rx, ry) = places['left_eye'], places['right_eye']
     for x, y in ((lx, ly), (rx, ry)):
-        canvas.drawRoundRect(skia.Rect(x - r, y - tall, x + r, y + tall), r*who['glasses_round'], tall*who['glasses_round'], paint)
+        canvas.drawRoundRect(skia.Rect(x - r, y - tall, x + r, y + tall), r*bend, tall*bend, paint)
     canvas.drawLine(lx + r, ly, rx - r, ry, paint)
     canvas.drawLine(lx - r, ly, -who['head_width'], ly - .04, paint)
     canvas.drawLine(rx + r, ry, who['head_width'], ry - .04, paint)
 
-# %% ../nbs/02_world.ipynb #b85c6967
+
 def draw_head(
     canvas:skia.Canvas,  # in head units, origin at the head's centre
     who:dict,            # an identity
     now:Moment,          # turns the head and moves the face
 ) -> None:               # paints
-    "Ears, head, face, hair, in the order that hides what lies behind."
+    "Ears, head, face, hair, in the order that hides what lies behind (ours)."
     skin, places, w = skin_colour(who), feature_places(who, now), who['head_width']
     for mirror in (-1, 1):
-        ear, x = who['ear_size']*(1 - .5*mirror*now.yaw), mirror*(w + .02)
-        canvas.drawOval(skia.Rect(x - ear*.6, who['ear_height'] - ear*1.3, x + ear*.6, who['ear_height'] + ear*1.3), fill(skin, .85))
+        ear, x, y = who['ear_size']*(1 - .5*mirror*now.yaw), mirror*(w + .02), who['ear_height']
+        canvas.drawOval(skia.Rect(x - ear*.6, y - ear*1.3, x + ear*.6, y + ear*1.3), fill(skin, .85))
     canvas.drawPath(curve(head_outline(who), True), lit(skin, (.25*now.yaw - .2, -.35), 1.5, .34))
     draw_beard(canvas, who, places)
     draw_mouth(canvas, who, now, places)
@@ -357,38 +390,54 @@ def draw_head(
 # %% ../nbs/02_world.ipynb #2c150b55
 def along(
     canvas:skia.Canvas,  # moved and turned; the caller restores it
-    start:tuple,         # (x, y): new origin
-    end:tuple,           # (x, y): the new x axis points here
-    wobble:float,        # degrees added
-) -> float:              # distance from start to end
-    "Put the origin at `start` and look towards `end`."
+    start:tuple,         # (x, y): new origin, head units
+    end:tuple,           # (x, y): the new x axis points here, head units
+    wobble:float,        # degrees added, clockwise
+) -> float:              # distance from start to end, head units
+    "Put the origin at `start` and look towards `end` (ours)."
     dx, dy = end[0] - start[0], end[1] - start[1]
     canvas.translate(*start)
     canvas.rotate(math.degrees(math.atan2(dy, dx)) + wobble)
     return math.hypot(dx, dy)
 
-def draw_cup(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "Drinking: rim at the lips."
+
+def draw_cup(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `side`, `tilt`, `item`, `trim`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "Drinking: rim at the lips (ours)."
     x, y = places['mouth']
     canvas.translate(x + now.side*.12, y + .12)
     canvas.rotate(-now.side*18 + now.tilt)
     body = skia.Path()
-    for i, (px, py) in enumerate([(-.34, -.16), (.34, -.16), (.26, .56), (-.26, .56)]): (body.lineTo if i else body.moveTo)(px, py)
+    body.moveTo(-.34, -.16)
+    for corner in ((.34, -.16), (.26, .56), (-.26, .56)): body.lineTo(*corner)
     body.close()
     canvas.drawPath(body, fill(now.item))
     canvas.drawRect(skia.Rect(-.30, .08, .30, .26), fill(now.trim))
     canvas.drawOval(skia.Rect(-.34, -.24, .34, -.08), fill((.93, .95, .97)))
     canvas.drawPath(body, line(now.item, .035, .55))
 
-def draw_phone(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "Phoning: from the ear towards the hand."
+# %% ../nbs/02_world.ipynb #c7216ba9
+def draw_phone(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `side`, `hand`, `tilt`, `item`, `trim`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "Phoning: from the ear towards the hand (ours)."
     along(canvas, (now.side*.80, -.42), (now.hand[0]*.92, now.hand[1]), now.tilt)
     canvas.drawRoundRect(skia.Rect(-.12, -.19, 1.12, .19), .09, .09, fill(now.item, .6))
     canvas.drawRoundRect(skia.Rect(-.04, -.13, 1.04, .13), .05, .05, fill((.08, .09, .12)))
     canvas.drawCircle(.1, 0, .05, fill(now.trim))
 
-def draw_camera(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "TakingPhotosOrVideos: before one eye, on a strap to the hand."
+
+def draw_camera(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `side`, `hand`, `tilt`, `item`, `trim`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "TakingPhotosOrVideos: before one eye, on a strap to the hand (ours)."
     x, y = places['left_eye'] if now.side < 0 else places['right_eye']
     canvas.drawLine(x, y + .1, now.hand[0], now.hand[1], line(now.trim, .06, .5))
     canvas.translate(x*.55, y)
@@ -399,16 +448,26 @@ def draw_camera(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     canvas.drawCircle(0, .02, .13, fill((.25, .35, .55)))
     canvas.drawCircle(.34, -.18, .05, fill(now.trim))
 
-def draw_harmonica(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "PlayingHarmonica: across the mouth, with its row of holes."
+# %% ../nbs/02_world.ipynb #b6a455b8
+def draw_harmonica(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `tilt`, `item`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "PlayingHarmonica: across the mouth, with its row of holes (ours)."
     canvas.translate(*places['mouth'])
     canvas.rotate(now.tilt)
     canvas.drawRoundRect(skia.Rect(-.64, -.19, .64, .21), .05, .05, fill(now.item))
     canvas.drawRect(skia.Rect(-.58, -.09, .58, .10), fill((.10, .10, .12)))
     for i in range(6): canvas.drawRect(skia.Rect(-.53 + .185*i, -.09, -.41 + .185*i, .10), fill((.95, .95, .92)))
 
-def draw_toothbrush(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "BrushingTeeth: a thin handle, white bristles at the teeth, foam."
+
+def draw_toothbrush(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `side`, `hand`, `tilt`, `item`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "BrushingTeeth: a thin handle, white bristles at the teeth, foam (ours)."
     x, y = places['mouth']
     far = along(canvas, (x - now.side*.10, y), now.hand, now.tilt*.4)
     canvas.drawLine(.1, 0, far, 0, line(now.item, .13))
@@ -416,8 +475,13 @@ def draw_toothbrush(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     canvas.drawRect(skia.Rect(-.16, -.34, .36, -.08), fill((.97, .98, 1)))
     for i, r in enumerate((.12, .10, .08)): canvas.drawCircle(-.18 + .17*i, .10 + .03*i, r, fill((.95, .97, 1)))
 
-def draw_lipstick(canvas:skia.Canvas, now:Moment, places:dict) -> None:
-    "ApplyingMakeUpOnLips: a thick short tube with a red tip on painted lips."
+# %% ../nbs/02_world.ipynb #484a16e0
+def draw_lipstick(
+    canvas:skia.Canvas,  # in head units, rolled with the head; left moved
+    now:Moment,          # `side`, `hand`, `tilt`, `item`
+    places:dict,         # as from `feature_places`
+) -> None:               # paints
+    "ApplyingMakeUpOnLips: a thick short tube with a red tip on painted lips (ours)."
     x, y = places['mouth']
     canvas.drawOval(skia.Rect(x - .30, y - .11, x + .30, y + .13), fill((.80, .06, .18)))
     along(canvas, (x + now.side*.06, y), now.hand, now.tilt*.4)
@@ -425,14 +489,16 @@ def draw_lipstick(canvas:skia.Canvas, now:Moment, places:dict) -> None:
     canvas.drawRect(skia.Rect(.24, -.17, .50, .17), fill((.86, .76, .42)))
     canvas.drawRect(skia.Rect(.48, -.21, .98, .21), fill(now.item, .7))
 
+
 NEAR_OBJECTS = dict(zip(NEAR, (draw_lipstick, draw_toothbrush, draw_cup, draw_phone, draw_harmonica, draw_camera)))
 
 # %% ../nbs/02_world.ipynb #dd32985f
 def far_hands(
-    action:str,  # one of `FAR`
+    action:str,  # one of `FAR`, else ValueError
     now:Moment,  # `side` and `reach`
-) -> tuple:      # (x, y) of the acting hand, (x, y) of the other
-    "Where the hands of an arm's-length action are, outside the enlarged face box."
+) -> tuple:      # (x, y) of the acting hand, (x, y) of the other, head units
+    "Where the hands of an arm's-length action are, outside the enlarged face box (ours)."
+    _known_actions([action], FAR)
     s, r = now.side, now.reach
     return {
         'CleaningFloor': ((s*(.5 + .5*r), 2.6), (s*.15, 2.0)),
@@ -441,14 +507,15 @@ def far_hands(
         'Ironing': ((s*(.2 + 1.*r), 3.05), (-s*.9, 3.1)),
     }[action]
 
+# %% ../nbs/02_world.ipynb #6125e06e
 def draw_arm(
     canvas:skia.Canvas,  # in head units
     now:Moment,          # the sleeve's colour
     skin:tuple,          # RGB in [0, 1]
-    shoulder:tuple,      # (x, y)
-    hand:tuple,          # (x, y)
-) -> tuple:              # (x, y) of the elbow
-    "A sleeve to the elbow, skin to the wrist."
+    shoulder:tuple,      # (x, y), head units
+    hand:tuple,          # (x, y), head units
+) -> tuple:              # (x, y) of the elbow, head units
+    "A sleeve to the elbow, skin to the wrist (ours)."
     mx, my = (shoulder[0] + hand[0])/2, (shoulder[1] + hand[1])/2
     out = math.copysign(max(.25, .75 - .25*math.hypot(hand[0] - shoulder[0], hand[1] - shoulder[1])), shoulder[0])
     elbow = (mx + out, my + .55)
@@ -456,22 +523,23 @@ def draw_arm(
     canvas.drawPath(curve([elbow, hand]), line(skin, .26, .92))
     return elbow
 
+
 def draw_hand(
     canvas:skia.Canvas,  # in head units
     skin:tuple,          # RGB in [0, 1]
-    at:tuple,            # (x, y)
+    at:tuple,            # (x, y), head units
 ) -> None:               # paints
-    "A fist with three fingers showing."
+    "A fist with three fingers showing (ours)."
     canvas.drawCircle(*at, .21, fill(skin, .96))
     for i in (-1, 0, 1): canvas.drawLine(at[0] - .12, at[1] + .09*i, at[0] + .12, at[1] + .09*i, line(skin, .03, .7))
 
-# %% ../nbs/02_world.ipynb #6125e06e
+# %% ../nbs/02_world.ipynb #3fa4f888
 def draw_far_object(
     canvas:skia.Canvas,  # in head units
-    action:str,          # one of `FAR`
+    action:str,          # one of `FAR`, else ValueError
     now:Moment,          # colours, side, reach
-) -> list:               # (x, y) points that the action's box must hold
-    "Mop, cloth at a window, folded textile, iron on its board."
+) -> list:               # (x, y) points that the action's box must hold, head units
+    "Mop, cloth at a window, folded textile, iron on its board (ours)."
     (hx, hy), (ox, oy) = far_hands(action, now)
     if action == 'CleaningFloor':
         foot = (hx + now.side*(.5 + .4*now.reach), 5.2)
@@ -493,14 +561,15 @@ def draw_far_object(
     canvas.drawLine(hx - .35, 2.92, hx + .3, 2.92, line((.12, .12, .14), .1))
     return [(-1.9, 3.7), (1.9, 3.7)]
 
-# %% ../nbs/02_world.ipynb #3fa4f888
+# %% ../nbs/02_world.ipynb #0d411b12
 def draw_person(
     canvas:skia.Canvas,  # in pixels
     who:dict,            # an identity
     now:Moment,          # place, pose, colours
-    action:str,          # one of `ACTIONS`
+    action:str,          # one of `ACTIONS`, else ValueError
 ) -> list:               # (x, y) points in pixels that the person's box must hold
-    "A person from the hips up (far actions: with their tool), the same body whatever the near action."
+    "A person with what they hold, the same body and arms whatever the near action (ours)."
+    _known_actions([action], ACTIONS)
     skin, near = skin_colour(who), action in NEAR
     canvas.save()
     canvas.translate(now.x, now.y)
@@ -512,10 +581,10 @@ def draw_person(
     for leg in (-.5, .5): canvas.drawLine(leg, 4., leg*1.15, 7.5, line(now.trim, .82, .55))
     torso = [(-.35, 1.35), (.35, 1.35), (1.05, 1.6), (1.2, 2.4), (1.05, 4.1), (-1.05, 4.1), (-1.2, 2.4), (-1.05, 1.6)]
     canvas.drawPath(curve(torso, True), lit(now.shirt, (-.3, 1.8), 3., .3))
-    elbow_other = draw_arm(canvas, now, skin, (-now.side*.95, 1.75), other)
+    draw_arm(canvas, now, skin, (-now.side*.95, 1.75), other)
     canvas.save(); canvas.rotate(now.roll); draw_head(canvas, who, now); canvas.restore()
     points = draw_far_object(canvas, action, now) if not near else []
-    elbow = draw_arm(canvas, now, skin, (now.side*.95, 1.75), hand)
+    draw_arm(canvas, now, skin, (now.side*.95, 1.75), hand)
     if near:
         canvas.save(); canvas.rotate(now.roll)
         NEAR_OBJECTS[action](canvas, now, feature_places(who, now))
@@ -532,7 +601,7 @@ def draw_room(
     rng:np.random.Generator,  # advanced
     size:int,                 # side of the picture, pixels
 ) -> None:                    # paints
-    "Wall, floor, shelves, pictures, sticks and balls: clutter in the colours of the objects."
+    "Wall, floor, shelves, pictures, sticks and balls: clutter in the colours of the objects (ours)."
     wall, floor = any_colour(rng, (.45, .95), .45), any_colour(rng, (.3, .8), .5)
     horizon = size*rng.uniform(.62, .85)
     canvas.drawRect(skia.Rect(0, 0, size, size), lit(wall, (size*rng.uniform(), 0), size*1.5, .35))
@@ -544,13 +613,15 @@ def draw_room(
         elif kind == 1: canvas.drawOval(skia.Rect(x, y, x + w, y + h), paint)
         elif kind == 2: canvas.drawLine(x, y, x + w - .1*size, y + h, line(any_colour(rng), rng.uniform(1.5, 4)))
         else:
-            for i in range(5): canvas.drawRect(skia.Rect(x + 4*i, y, x + 4*i + 3, y + h*rng.uniform(.6, 1)), fill(any_colour(rng)))
+            for left in (x, x + 4, x + 8, x + 12, x + 16):
+                canvas.drawRect(skia.Rect(left, y, left + 3, y + h*rng.uniform(.6, 1)), fill(any_colour(rng)))
+
 
 def draw_window(
     canvas:skia.Canvas,  # in pixels
     now:Moment,          # of the person who cleans it
 ) -> None:               # paints
-    "The pane that CleaningWindows needs."
+    "The pane that CleaningWindows needs (ours)."
     x, s = now.x + now.side*2.0*now.size, now.size
     pane = skia.Rect(x - 1.0*s, now.y - 1.9*s, x + 1.0*s, now.y + 1.6*s)
     canvas.drawRect(pane, fill((.75, .88, .97)))
@@ -562,32 +633,34 @@ def expose(
     picture:np.ndarray,       # (h, w, 3) in [0, 1], as drawn
     rng:np.random.Generator,  # advanced
 ) -> np.ndarray:              # (h, w, 3) uint8, as photographed
-    "Gain, per-channel white balance, gamma, noise, 8 bits."
+    "Gain, per-channel white balance, gamma, noise, 8 bits (ours)."
     gain, balance, gamma = rng.uniform(.7, 1.2), np.exp(rng.normal(0, .11, 3)), rng.uniform(.8, 1.25)
     shot = np.clip(picture*gain*balance, 0, 1)**gamma
     shot = shot + rng.normal(0, rng.uniform(.005, .03), picture.shape)
     return (np.clip(shot, 0, 1)*255).round().astype(np.uint8)
 
+
 def render(
     surface:skia.Surface,     # already drawn on
     rng:np.random.Generator,  # advanced
 ) -> UInt8[Tensor, "3 h w"]:  # RGB
-    "Read the canvas and photograph it."
+    "Read the canvas and photograph it (ours)."
     drawn = surface.toarray(colorType=skia.kRGBA_8888_ColorType)[..., :3]/255.
     return torch.from_numpy(expose(drawn, rng)).permute(2, 0, 1).contiguous()
 
 # %% ../nbs/02_world.ipynb #8ab50b54
 def face_box(
     now:Moment,  # place and size of the head
-) -> list:       # [x1, y1, x2, y2], pixels of the frame
-    "The tight face box: a square of one head, the same for everybody, so that its shape names nobody."
+) -> list:       # [x1, y1, x2, y2], pixels of the frame, not rounded
+    "The tight face box: a square of one head, the same for everybody, so that its shape names nobody (ours)."
     return [now.x - now.size, now.y - now.size, now.x + now.size, now.y + now.size]
+
 
 def landmarks(
     who:dict,    # an identity
     now:Moment,  # place, size, roll and turn of the head
 ) -> list:       # five [x, y], pixels: left eye, right eye, nose, left and right mouth corner, as seen in the picture
-    "The five points of SphereFace's alignment."
+    "The five points of SphereFace's alignment (ours)."
     places, a = feature_places(who, now), math.radians(now.roll)
     names = ('left_eye', 'right_eye', 'nose', 'left_mouth', 'right_mouth')
     return [[now.x + now.size*(math.cos(a)*px - math.sin(a)*py), now.y + now.size*(math.sin(a)*px + math.cos(a)*py)]
@@ -595,11 +668,14 @@ def landmarks(
 
 # %% ../nbs/02_world.ipynb #c8ca4cbd
 def make_face(
-    person:int,   # whose face
-    number:int,   # which picture of that person
-    size:int=40,  # side of the picture, pixels
+    person:int,               # whose face, 0 or more, else ValueError
+    number:int,               # which picture of that person, 0 or more, else ValueError
+    size:int=40,              # side of the picture, pixels, at least 16, else ValueError
 ) -> UInt8[Tensor, "3 s s"]:  # RGB: the enlarged face box
-    "One face picture; any action, near or far."
+    "One face picture; any of the ten actions, equally often (ours)."
+    _at_least('person', person, 0)
+    _at_least('number', number, 0)
+    _at_least('size', size, 16)
     rng = np.random.default_rng([VERSION, 2, person, number])
     head = rng.uniform(13, 20)
     side = round(2*FACE_PAD*head)
@@ -616,12 +692,12 @@ def make_face(
     picture = to_float(render(surface, rng)[None])
     return to_uint8(resize(picture, (size, size)))[0]
 
-# %% ../nbs/02_world.ipynb #0d0a6c48
+# %% ../nbs/02_world.ipynb #1a4666a8
 def place_people(
     rng:np.random.Generator,  # advanced
     size:int,                 # side of the frame, pixels
 ) -> list:                    # a `Moment` a person, left to right
-    "One to three people whose face boxes do not meet."
+    "One to three people whose enlarged face boxes neither meet nor leave the frame (ours)."
     count = rng.choice([1, 2, 3], p=[.4, .45, .15])
     unit = size/160
     head = {1: (16, 20), 2: (15, 19), 3: (13, 15)}[count]
@@ -634,15 +710,19 @@ def place_people(
         moments.append(draw_moment(rng, x, y, half))
     return moments
 
+# %% ../nbs/02_world.ipynb #b59fbb38
 def draw_scene(
-    people:list,              # a person's number each
-    moments:list,             # a `Moment` each
-    actions:list,             # a name of `ACTIONS` each
-    room:np.random.Generator, # draws the room
-    shot:np.random.Generator, # takes the photograph
-    size:int,                 # side of the frame, pixels
-) -> tuple:                   # (3, h, w) uint8 and its target, as `make_frame` answers
-    "Draw a frame and write down what is in it."
+    people:list,                              # a person's number each; may be empty
+    moments:list,                             # a `Moment` each
+    actions:list,                             # a name of `ACTIONS` each, else ValueError
+    room:np.random.Generator,                 # draws the room
+    shot:np.random.Generator,                 # takes the photograph
+    size:int,                                 # side of the frame, pixels
+) -> tuple[UInt8[Tensor, "3 h w"], dict]:     # RGB, and its target as in the table above
+    "Draw a frame and write down what is in it (ours)."
+    if not len(people) == len(moments) == len(actions):
+        raise ValueError(f"one person, moment, action each: got {len(people)}, {len(moments)}, {len(actions)}")
+    _known_actions(actions, ACTIONS)
     surface = skia.Surface(size, size)
     canvas = surface.getCanvas()
     draw_room(canvas, room, size)
@@ -652,45 +732,55 @@ def draw_scene(
     points = [np.array(draw_person(canvas, *row)) for row in zip(whos, moments, actions)]
     boxes = [np.concatenate([p.min(0), p.max(0)]).clip(0, size) for p in points]
     target = dict(
-        boxes=torch.tensor(np.array(boxes), dtype=torch.float32),
-        labels=torch.tensor([ACTIONS.index(a) + 1 for a in actions]),
-        faces=torch.tensor([face_box(m) for m in moments]).round().long(),
-        landmarks=torch.tensor([landmarks(w, m) for w, m in zip(whos, moments)], dtype=torch.float32),
-        ids=torch.tensor(people))
+        boxes=torch.tensor(np.array(boxes), dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([ACTIONS.index(a) + 1 for a in actions], dtype=torch.int64),
+        faces=torch.tensor([face_box(m) for m in moments]).round().long().reshape(-1, 4),
+        landmarks=torch.tensor([landmarks(w, m) for w, m in zip(whos, moments)], dtype=torch.float32).reshape(-1, 5, 2),
+        ids=torch.tensor(people, dtype=torch.int64))
     return render(surface, shot), target
 
+# %% ../nbs/02_world.ipynb #75194a2d
 def make_frame(
-    people:range,  # who may appear
-    number:int,    # which frame
-    size:int=160,  # side of the frame, pixels
-) -> tuple:        # (3, h, w) uint8 and a dict: boxes, labels, faces, landmarks, ids
-    "One annotated frame; half of the actions are near ones."
+    people:range,                          # who may appear: at least 3 numbers from 0 on, else ValueError
+    number:int,                            # which frame, 0 or more, else ValueError
+    size:int=160,                          # side of the frame, pixels, at least 16, else ValueError
+) -> tuple[UInt8[Tensor, "3 h w"], dict]:  # RGB, and its target as in the table above
+    "One annotated frame; six of ten actions are near ones (ours)."
+    _enough_people(people)
+    _at_least('number', number, 0)
+    _at_least('size', size, 16)
     rng = np.random.default_rng([VERSION, 3, people.start, number])
     moments = place_people(rng, size)
     who = [int(p) for p in rng.choice(people, len(moments), replace=False)]
     actions = [str(rng.choice(NEAR if rng.uniform() < .6 else FAR)) for _ in moments]
     return draw_scene(who, moments, actions, rng, rng, size)
 
-# %% ../nbs/02_world.ipynb #4ccd75da
+# %% ../nbs/02_world.ipynb #c50cebef
 def move(
-    now:Moment,       # at time 0
-    time:float,       # seconds
-    phase:np.ndarray, # (6,) radians
-) -> Moment:          # at `time`
-    "A smooth, periodic motion around a moment."
+    now:Moment,        # at time 0
+    time:float,        # seconds
+    phase:np.ndarray,  # (6,) radians: of x, y, yaw, roll, mouth, reach
+) -> Moment:           # at `time`
+    "A smooth, periodic motion that starts at a moment (ours)."
     swing = np.sin(2*math.pi*time*np.array([.4, .3, .5, .35, .9, .6]) + phase) - np.sin(phase)
     return replace(now, x=now.x + .25*now.size*swing[0], y=now.y + .1*now.size*swing[1],
                    yaw=float(np.clip(now.yaw + .5*swing[2], -1, 1)), roll=now.roll + 4*swing[3],
-                   mouth=float(np.clip(now.mouth + .4*swing[4], 0, 1)), reach=float(np.clip(now.reach + .3*swing[5], 0, 1)))
+                   mouth=float(np.clip(now.mouth + .4*swing[4], 0, 1)),
+                   reach=float(np.clip(now.reach + .3*swing[5], 0, 1)))
+
 
 def make_clip(
-    people:range,   # who may appear
-    number:int,     # which clip
-    length:int=16,  # frames
-    fps:float=12.,  # frames a second
-    size:int=160,   # side of a frame, pixels
-) -> list:          # as from `make_frame`, one a frame; person i keeps row i
-    "A short clip with exact annotation in each frame."
+    people:range,   # who may appear: at least 3 numbers from 0 on, else ValueError
+    number:int,     # which clip, 0 or more, else ValueError
+    length:int=16,  # frames, at least 1, else ValueError
+    fps:float=12.,  # frames a second, > 0, else ValueError
+    size:int=160,   # side of a frame, pixels, at least 16, else ValueError
+) -> list[tuple]:   # (frame, target) as from `make_frame`, in time's order; person i keeps row i
+    "A short clip with exact annotation in each frame (ours)."
+    _enough_people(people)
+    for name, value, least in (('number', number, 0), ('length', length, 1), ('size', size, 16)):
+        _at_least(name, value, least)
+    if not 0 < fps < math.inf: raise ValueError(f"fps must be positive and finite, got {fps}")
     rng = np.random.default_rng([VERSION, 4, people.start, number])
     moments = place_people(rng, size)
     who = [int(p) for p in rng.choice(people, len(moments), replace=False)]

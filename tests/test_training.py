@@ -1,0 +1,288 @@
+"Runs that are killed, stopped, seeded and fed nonsense."
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, weights
+
+from faceanon import training
+from faceanon.anonymizer import PaperGenerator
+from faceanon.config import seed_everything
+from faceanon.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
+from faceanon.training import (
+    TrainData,
+    draw_batch,
+    finetune_a,
+    fit,
+    frozen,
+    load_checkpoint,
+    new_optimizers,
+    read_checkpoint,
+    read_log,
+    restart,
+    run,
+    save_checkpoint,
+    train_identity,
+    update_d,
+    update_ma,
+    warm_up_a,
+)
+
+
+def equal_checkpoints(one, other):
+    (mine, my_meta), (theirs, their_meta) = read_checkpoint(one), read_checkpoint(other)
+    assert mine.keys() == theirs.keys()
+    assert same(mine.values(), [theirs[k] for k in mine])
+    assert my_meta == their_meta
+
+
+# --- killed and stopped ---
+
+def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
+    cfg = replace(CFG, steps=8)
+    killed, whole = tmp_path/'killed', tmp_path/'whole'
+    child = subprocess.Popen([sys.executable, Path(__file__).with_name('toy_game.py'), killed, str(cfg.steps)])
+    try:
+        until = time.monotonic() + 200
+        while not (killed/'last.safetensors').exists() and child.poll() is None and time.monotonic() < until:
+            time.sleep(.01)
+    finally: child.kill()
+    assert child.wait() == -signal.SIGKILL
+    begun = int(read_checkpoint(killed/'last.safetensors')[1]['step'])
+    assert 0 < begun < cfg.steps
+
+    rest = list(run(killed, toy_nets(replace(cfg, seed=5)), toy_data(), cfg))
+    rows = list(run(whole, toy_nets(cfg), toy_data(), cfg))
+    assert [row['step'] for row in rest] == list(range(begun, cfg.steps))
+    assert rest == rows[begun:]
+    equal_checkpoints(killed/'last.safetensors', whole/'last.safetensors')
+    assert (killed/'log.jsonl').read_text() == (whole/'log.jsonl').read_text()
+    assert [row['step'] for row in read_log(killed/'log.jsonl')] == list(range(cfg.steps))
+
+
+AS_IN_THE_PAPER = dict(objective='negative', decoder='plays', r_steps=0, read_weight=0., rate_weight=0.)
+
+
+@pytest.mark.parametrize('changes', [{}, AS_IN_THE_PAPER | dict(d_warmup=2, d_steps=2, d_restart=2)],
+                         ids=['ours', 'paper'])
+@pytest.mark.parametrize('stop', [1, 2, 3])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_end(tmp_path, stop, changes):
+    cfg = replace(CFG, steps=4, **changes)
+    rows = list(run(tmp_path/'whole', toy_nets(cfg), toy_data(), cfg))
+    for row in run(tmp_path/'stopped', toy_nets(cfg), toy_data(), cfg):
+        if row['step'] + 1 == stop: break
+    seed_everything(cfg.seed if stop < cfg.checkpoint_every else 99)  # without a checkpoint it begins anew
+    nets = toy_nets(cfg if stop < cfg.checkpoint_every else replace(cfg, seed=99))
+    list(run(tmp_path/'stopped', nets, toy_data(), cfg))
+    equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'stopped'/'last.safetensors')
+    assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
+
+
+def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    path, nets = tmp_path/'last.safetensors', toy_nets()
+    opts = new_optimizers(nets, CFG)
+    save_checkpoint(path, nets, opts, seeded(0), CFG, 1)
+    before = path.read_bytes()
+    def disk_full(tensors, to, metadata):
+        Path(to).write_bytes(b'half')
+        raise OSError("no space left on device")
+    monkeypatch.setattr(training, 'save_file', disk_full)
+    with pytest.raises(OSError, match='no space'): save_checkpoint(path, nets, opts, seeded(0), CFG, 2)
+    assert path.read_bytes() == before
+    assert load_checkpoint(path, nets, opts, seeded(0), CFG) == 1
+
+
+def test_a_log_without_its_last_words_is_still_read(tmp_path):
+    log = tmp_path/'log.jsonl'
+    assert read_log(log) == []
+    log.write_text('{"step": 0}\n{"step": 1}\n{"ste')
+    assert read_log(log) == [dict(step=0), dict(step=1)]
+
+
+# --- checkpoints refused ---
+
+@pytest.fixture
+def kept(tmp_path):
+    nets = toy_nets()
+    opts = new_optimizers(nets, CFG)
+    for step in range(2): update_d(nets, opts[0], *toy_batch().fresh[0], CFG, step)
+    save_checkpoint(tmp_path/'last.safetensors', nets, opts, seeded(0), CFG, 3)
+    return tmp_path/'last.safetensors', nets, opts
+
+
+@pytest.mark.parametrize('changes', [dict(seed=3), dict(objective='negative'), dict(adv_weight=.5), dict(d_pool=3),
+                                     dict(preset='small', lr_m=1e-5)], ids=lambda c: '-'.join(c))
+def test_other_settings_are_refused_by_name(kept, changes):
+    path, nets, opts = kept
+    with pytest.raises(ValueError, match='other settings') as error:
+        load_checkpoint(path, nets, opts, seeded(0), replace(CFG, **changes))
+    for name, asked in changes.items(): assert f"'{name}': ({asked!r}, {getattr(CFG, name)!r})" in str(error.value)
+
+
+def test_length_and_saving_are_free(kept):
+    assert load_checkpoint(*kept, seeded(0), replace(CFG, steps=77, checkpoint_every=9)) == 3
+
+
+@pytest.mark.parametrize('keep', [0, 7, 100, 5000, -1])
+def test_a_damaged_checkpoint_is_refused_and_changes_nothing(kept, keep):
+    path, nets, opts = kept
+    path.write_bytes(path.read_bytes()[:keep])
+    before = weights(nets)
+    with pytest.raises(ValueError, match='last.safetensors is damaged'):
+        load_checkpoint(path, nets, opts, seeded(0), CFG)
+    assert changed(nets, before) == ''
+
+
+def test_foreign_files_are_refused_by_name(kept, tmp_path):
+    _, nets, opts = kept
+    def load(path): return load_checkpoint(path, nets, opts, seeded(0), CFG)
+    save_file(dict(x=torch.zeros(1)), tmp_path/'other', metadata=dict(format='pt'))
+    (tmp_path/'text').write_text("no tensors in here, only words and more words")
+    with pytest.raises(ValueError, match="other is no checkpoint of faceanon: its format is 'pt'"):
+        load(tmp_path/'other')
+    with pytest.raises(ValueError, match='text is damaged or not safetensors'): load(tmp_path/'text')
+    with pytest.raises(FileNotFoundError, match='none'): load(tmp_path/'none')
+    with pytest.raises(FileNotFoundError): load(tmp_path)
+
+
+@pytest.mark.parametrize('letter, net', [('R', CodeReader(5, width=16)), ('M', PaperGenerator(8, 1)),
+                                         ('D', nn.ModuleList([SmallSphereFace(8, 16)]))], ids=lambda x: str(x)[:1])
+def test_a_checkpoint_of_other_networks_is_refused(kept, letter, net):
+    path, nets, opts = kept
+    with pytest.raises(ValueError, match='written for other networks'):
+        load_checkpoint(path, replace(nets, **{letter: net}), opts, seeded(0), CFG)
+
+
+# --- seeds ---
+
+def test_draws_obey_the_generator_and_nothing_else():
+    first = toy_batch()
+    torch.manual_seed(123)
+    second, third = toy_batch(), toy_batch(seed=1)
+    assert torch.equal(first.faces, second.faces) and torch.equal(first.frames, second.frames)
+    assert torch.equal(first.boxes, second.boxes)
+    assert not torch.equal(first.faces, third.faces)
+
+
+def test_rows_obey_both_seeds():
+    def rows(draws, noise):
+        nets = toy_nets()
+        seed_everything(noise)
+        return list(fit(nets, toy_data(), replace(CFG, steps=1), generator=seeded(draws)))
+    assert rows(0, 0) == rows(0, 0)
+    assert rows(0, 0) != rows(1, 0)
+    assert rows(0, 0) != rows(0, 1)
+
+
+@pytest.mark.parametrize('learn', [
+    lambda nets, cfg: warm_up_a(nets.A, toy_data(), cfg), lambda nets, cfg: train_identity(nets.D[0], toy_data(), cfg),
+    lambda nets, cfg: finetune_a(nets.A, toy_data().frames, toy_data().targets, cfg, cfg.seed)],
+    ids=['warm_up_a', 'train_identity', 'finetune_a'])
+def test_learning_alone_obeys_its_seed(learn):
+    short = replace(CFG, a_warmup=3, finetune_steps=2, attack_steps=2)
+    def rows(seed): return list(learn(toy_nets(), replace(short, seed=seed)))
+    assert rows(0) == rows(0)
+    assert rows(0) != rows(1)
+
+
+# --- nonsense ---
+
+def test_a_broken_m_stops_the_run_before_anything_is_saved(tmp_path):
+    nets = toy_nets()
+    with torch.no_grad(): next(nets.M.decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match='d=nan'): list(run(tmp_path, nets, toy_data(), CFG))
+    assert not (tmp_path/'last.safetensors').exists()
+    assert (tmp_path/'log.jsonl').read_text() == ''
+
+
+@pytest.mark.parametrize('name', ['adv_weight', 'read_weight', 'l1_weight', 'rate_weight'])
+def test_a_term_that_is_not_finite_stops_the_step_and_all_are_named(name):
+    nets = toy_nets(loudness=50)
+    before, (_, opt_ma) = weights(nets), new_optimizers(nets, CFG)
+    with pytest.raises(FloatingPointError, match='=inf') as error:
+        update_ma(nets, opt_ma, toy_batch(), replace(CFG, **{name: torch.inf}), 0)
+    assert [term for term in ('det', 'adv', 'read', 'l1', 'rate') if f'{term}=' not in str(error.value)] == []
+    assert changed(nets, before) == ''
+    assert all(p.requires_grad for p in nets.D.parameters())
+
+
+def test_a_person_that_d_does_not_know_is_an_error():
+    data = replace(toy_data(), ids=toy_data().ids + 3)
+    with pytest.raises(ValueError, match=r'ids must be in \[0, 8\)'): list(fit(toy_nets(), data, CFG))
+
+
+@pytest.mark.parametrize('change, wrong', [(lambda faces: faces.float()/255, TypeError),
+                                           (lambda faces: faces[:, :1], ValueError)], ids=['float', 'grey'])
+def test_pictures_of_another_kind_are_an_error(change, wrong):
+    data = replace(toy_data(), faces=change(toy_data().faces))
+    with pytest.raises(wrong): list(fit(toy_nets(), data, CFG))
+
+
+def test_nothing_to_train_on_is_an_error():
+    data = toy_data()
+    with pytest.raises(ValueError, match='no faces or no frames'): TrainData(data.faces, data.ids, data.frames[:0], [])
+
+
+def test_frames_without_faces_are_used_as_they_are():
+    data = toy_data()
+    nobody = [dict(t, faces=t['faces'][:0]) for t in data.targets]
+    batch = draw_batch(replace(data, targets=nobody), CFG, seeded(0))
+    assert batch.boxes.shape == (0, 5)
+    nets, seen = toy_nets(), []
+    nets.A.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    row = update_ma(nets, new_optimizers(nets, CFG)[1], batch, CFG, 0)
+    assert torch.equal(seen[0], batch.frames)
+    assert all(map(torch.isfinite, map(torch.tensor, row.values())))
+
+
+# --- players ---
+
+@pytest.mark.parametrize('decoder', ['draws', 'plays'])
+def test_the_papers_generator_plays_too(decoder):
+    cfg = replace(CFG, decoder=decoder, rate_weight=0., d_pool=1)
+    nets = replace(toy_nets(cfg), M=PaperGenerator(8, 1), R=CodeReader(8, channels=32, width=16))
+    before = weights(nets)
+    rows = list(fit(nets, toy_data(), replace(cfg, steps=1)))
+    assert changed(nets, before) == 'MDAR'
+    assert set(rows[0]) == {'step', 'd', 'rank1', 'r', 'rank1_code', 'det', 'adv', 'l1', 'read'}
+
+
+def test_layers_that_are_frozen_for_good_do_not_stop_the_game():
+    nets = toy_nets()
+    stem = nets.A.net.backbone.layers[0].requires_grad_(False)
+    before, kept = weights(nets), stem.weight.clone()
+    update_ma(nets, new_optimizers(nets, CFG)[1], toy_batch(), CFG, 0)
+    assert changed(nets, before) == 'MA'
+    assert torch.equal(stem.weight, kept)
+
+
+@pytest.mark.parametrize('make', [lambda: SmallSphereFace(4, 8), lambda: PlainCNN(4, 8), lambda: SphereFace20(4),
+                                  lambda: CodeReader(4, width=16)], ids=['small', 'plain', 'sphereface', 'reader'])
+def test_a_restart_forgets_every_weight(make):
+    net = make()
+    with torch.no_grad():
+        for p in net.parameters(): p.fill_(7.)
+    restart(net, torch.optim.Adam(net.parameters()))
+    assert [name for name, p in net.named_parameters() if (p == 7).any()] == []
+
+
+def test_frozen_holds_only_inside():
+    net = nn.Linear(2, 2)
+    with frozen(net): net(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert net.weight.grad is None
+    net(torch.ones(1, 2)).sum().backward()
+    assert net.weight.grad is not None
+
+
+def test_a_log_is_plain_json(tmp_path):
+    list(run(tmp_path, toy_nets(), toy_data(), replace(CFG, steps=1)))
+    [row] = [json.loads(line) for line in (tmp_path/'log.jsonl').read_text().splitlines()]
+    assert list(row) == ['step', 'd', 'rank1', 'r', 'rank1_code', 'det', 'adv', 'l1', 'read', 'rate']
