@@ -140,7 +140,7 @@ def train_attacker(
     ids:Int[Tensor, "n"],            # int64 names in [0, classes)
     steps:int=2000,                  # of AdamW
     batch:int=64,                    # faces a step
-    *,
+    *,                               # by name only: a seed once passed for a rate, and no attacker learned
     lr:float=1e-3,                   # highest AdamW step size
     seed:int=0,                      # order and shifts
 ) -> Iterator[dict]:                 # after each step: `step`, `loss` before it, `rank1` on its batch
@@ -260,8 +260,8 @@ def retrain_and_attack(
 ) -> dict:            # `attack`'s row, and `steps`, `seed`, `loss` (mean of the last 50 steps)
     "One attacker from scratch to its row of the table (ours)."
     attacker = make_attacker(name, *training, seed)
-    losses = [row['loss'] for row in train_attacker(attacker, *training, steps, batch, lr=ATTACKERS[name].lr, seed=seed)]
-    tail = losses[-50:]
+    training_run = train_attacker(attacker, *training, steps, batch, lr=ATTACKERS[name].lr, seed=seed)
+    tail = [row['loss'] for row in training_run][-50:]
     return attack(attacker, *known, *unseen) | dict(steps=steps, seed=seed, loss=sum(tail) / len(tail))
 
 

@@ -6,19 +6,19 @@
 __all__ = ['OBJECTIVES', 'DECODERS', 'PAPER_OBJECTIVE', 'PRESETS', 'TrainConfig', 'get_preset', 'chosen_preset',
            'seed_everything', 'pick_device', 'project_root', 'runs_dir', 'figures_dir', 'write_json', 'provenance']
 
-# %% ../nbs/01_config.ipynb #cd39e985
+# %% ../nbs/01_config.ipynb #435ad8bc
 import json
 import os
 import random
 import subprocess
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import torch
 
-# %% ../nbs/01_config.ipynb #e3e06a1d
+# %% ../nbs/01_config.ipynb #c8be5ee8
 OBJECTIVES = ('confusion', 'negative')
 DECODERS = ('draws', 'plays')
 
@@ -56,7 +56,7 @@ class TrainConfig:
     batch_frames:int = 6        # frames a step
     lr_m:float = 1e-3           # Adam, M; 3e-4 in the paper
     lr_d:float = 1e-3           # Adam, D; 3e-4 in the paper
-    lr_drop:float = .3          # M and A learn this much slower after 7/12 of the steps; .1 after 7 of 12 epochs in the paper
+    lr_drop:float = .3          # M and A learn this much slower after 7/12 of the steps; .1 in the paper
     lr_a:float = 3e-4           # Adam, A in the game; 1e-3 in the paper
     a_warmup:int = 1800         # steps of A on original frames before the game
     finetune_steps:int = 250    # steps of A alone on a method's frames afterwards: the paper's T2
@@ -69,25 +69,29 @@ class TrainConfig:
 
     def __post_init__(self):
         rules = dict(
-            face_size=self.face_size >= 16 and self.face_size % 4 == 0, frame_size=self.frame_size % 32 == 0,
-            pad=self.pad >= 1, objective=self.objective in OBJECTIVES, decoder=self.decoder in DECODERS, source=self.source in ('world', 'real'),
+            face_size=self.face_size >= 16 and self.face_size % 4 == 0,
+            frame_size=self.frame_size >= 32 and self.frame_size % 32 == 0,
+            pad=self.pad >= 1, objective=self.objective in OBJECTIVES, decoder=self.decoder in DECODERS,
+            source=self.source in ('world', 'real'), d_start=self.d_start in ('fresh', 'verifier'),
             steps=self.steps >= 0, margin=self.margin >= 1, d_pool=self.d_pool >= 1, d_steps=self.d_steps >= 1,
-            people=self.people >= 2, m_noise=self.m_noise > 0 or self.m_noise == 0 == self.rate_weight, d_start=self.d_start in ('fresh', 'verifier'), seed=self.seed >= 0)
+            people=self.people >= (3 if self.source == 'world' else 2),  # a frame of the world shows up to three
+            m_noise=self.m_noise > 0 or self.m_noise == 0 == self.rate_weight,  # without noise a rate means nothing
+            checkpoint_every=self.checkpoint_every >= 1, seed=self.seed >= 0)
         bad = {name: getattr(self, name) for name, good in rules.items() if not good}
         if bad: raise ValueError(f"settings out of range: {bad}")
 
-# %% ../nbs/01_config.ipynb #2c758714
-PAPER_OBJECTIVE = dict(objective='negative', decoder='plays', d_start='verifier', read_weight=0., r_steps=0, det_weight=1.,
-                       rate_weight=0., m_noise=0., l1_weight=10., lr_drop=.1)
+# %% ../nbs/01_config.ipynb #287e9d39
+PAPER_OBJECTIVE = dict(objective='negative', decoder='plays', d_start='verifier', read_weight=0., r_steps=0,
+                       det_weight=1., rate_weight=0., m_noise=0., l1_weight=10., lr_drop=.1)
 
-# %% ../nbs/01_config.ipynb #83e2bcae
+# %% ../nbs/01_config.ipynb #beb34aed
 PRESETS = dict(
     toy=dict(people=8, faces_per_person=6, frames=24, steps=4, batch_faces=8, batch_frames=2, m_width=8, d_width=8,
              d_restart=2, a_warmup=4, finetune_steps=3, attack_steps=6, attack_faces=4, test_faces=3, test_frames=12,
              checkpoint_every=2),
     small=dict(),
-    real=dict(source='real', face_size=48, pad=2.2, people=200, faces_per_person=20, frames=1140, steps=400,
-              batch_faces=48, batch_frames=4, a_warmup=700, finetune_steps=150, attack_steps=500, attack_faces=20,
+    real=dict(source='real', face_size=48, pad=2.2, people=200, faces_per_person=20, frames=684, steps=200,
+              batch_faces=48, batch_frames=4, a_warmup=400, finetune_steps=80, attack_steps=300, attack_faces=20,
               test_faces=10, test_frames=328),
     paper=dict(source='real', face_size=256, frame_size=352, pad=2.2, m_width=64,
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),
@@ -110,7 +114,7 @@ def chosen_preset(
     "The preset named by FACEANON_PRESET: tests run the reproduction's own cells at toy size."
     return get_preset(os.environ.get('FACEANON_PRESET', default), **changes)
 
-# %% ../nbs/01_config.ipynb #86f7c026
+# %% ../nbs/01_config.ipynb #d935c52e
 def seed_everything(
     seed:int,           # any non-negative integer
 ) -> torch.Generator:   # a stream of its own, on the CPU, for shuffling
@@ -127,7 +131,7 @@ def pick_device() -> torch.device: # CUDA, else Apple's MPS, else the CPU
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/01_config.ipynb #4929d8bd
+# %% ../nbs/01_config.ipynb #868c30fa
 def project_root() -> Path: # the folder that holds settings.ini; FileNotFoundError outside a checkout
     "The checkout this process works in."
     for folder in [Path.cwd(), *Path.cwd().parents]:
@@ -136,17 +140,17 @@ def project_root() -> Path: # the folder that holds settings.ini; FileNotFoundEr
 
 def runs_dir() -> Path: # exists; ignored by git
     "Where checkpoints, logs and half-done work are kept."
-    folder = Path(os.environ.get('FACEANON_OUT', project_root()))/'runs'
+    folder = Path(os.environ.get('FACEANON_OUT') or project_root())/'runs'
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 def figures_dir() -> Path: # exists, with `data` below it
     "Where figures and the numbers behind them are written."
-    folder = Path(os.environ.get('FACEANON_OUT', project_root()))/'figures'
+    folder = Path(os.environ.get('FACEANON_OUT') or project_root())/'figures'
     (folder/'data').mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/01_config.ipynb #e7b6acc2
+# %% ../nbs/01_config.ipynb #fbf2644a
 def write_json(
     path:Path,   # replaced only when everything has been written
     value,       # what `json` can write; NaN is refused
@@ -157,7 +161,7 @@ def write_json(
     aside.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
     os.replace(aside, path)
 
-# %% ../nbs/01_config.ipynb #7748b9cc
+# %% ../nbs/01_config.ipynb #88925c86
 def provenance(
     cfg:TrainConfig,  # the run
     seeds:list,       # that were run

@@ -9,8 +9,7 @@ __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'fra
            'ship_faces', 'ship_gallery', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy',
            'fixed_attack', 'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
 
-# %% ../nbs/18_experiment.ipynb #340e342d
-import copy
+# %% ../nbs/18_experiment.ipynb #3a8618a1
 import json
 import os
 import time
@@ -22,25 +21,27 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from safetensors.torch import load_file, save_file
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
-from .attackers import ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker, train_attacker, verify_fixed, worst_attack
+import faceanon
+from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
+from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker,
+                                train_attacker, verify_fixed, worst_attack)
 from .baselines import BASELINES, k_same
-from .config import TrainConfig, project_root, runs_dir, seed_everything, write_json
+from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
 from .detector import ActionDetector, resnet_detector, small_detector
 from .discriminator import CodeReader, SmallSphereFace, SphereFace20
-from .faces import check_pictures, crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
+from .faces import crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
 from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at_far
 from .training import Nets, TrainData, finetune_a, half, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
 
-# %% ../nbs/18_experiment.ipynb #930a9d6a
+# %% ../nbs/18_experiment.ipynb #6093c683
 FACE_ROLES = ('train', 'gallery', 'known', 'unseen')
 
 def world_faces(
@@ -63,11 +64,13 @@ def world_frames(
     side:str,         # as for `world_faces`
 ) -> tuple:           # `(n, 3, h, w)` uint8 and a target each
     "Annotated frames of the embedded world."
-    people, count = (PEOPLE['train'][:cfg.people], cfg.frames) if role == 'train' else (PEOPLE[f'{side}_unseen'], cfg.test_frames)
+    train = role == 'train'
+    people = PEOPLE['train'][:cfg.people] if train else PEOPLE[f'{side}_unseen']
+    count = cfg.frames if train else cfg.test_frames
     rows = [make_frame(people, n, cfg.frame_size) for n in range(count)]
     return torch.stack([frame for frame, _ in rows]), [target for _, target in rows]
 
-# %% ../nbs/18_experiment.ipynb #85ad7314
+# %% ../nbs/18_experiment.ipynb #97b806d7
 def kept(
     name:str,       # of the file, below `runs/data`
     make:Callable,  # `() -> dict of tensors`, called when there is no such file
@@ -113,12 +116,12 @@ def frames_of(
     keys = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
     return held['frames'], [{k: held[f'{i}.{k}'] for k in keys} for i in range(len(held['frames']))]
 
-# %% ../nbs/18_experiment.ipynb #1ae69c27
+# %% ../nbs/18_experiment.ipynb #3adabb17
 def real_faces(
     cfg:TrainConfig,  # sizes; `people` must be there
     role:str,         # one of `FACE_ROLES`
 ) -> tuple:           # `(n, 3, s, s)` uint8 and `(n,)` int64 from 0; how many there are of each person varies
-    "LFW, View 1: everybody on the training list has a last picture, to be named; attackers are tested on the other list."
+    "LFW, View 1: who is on the training list has a last picture, to be named; the other list is for verification."
     named = role != 'unseen'
     faces = LFW('train' if named else 'test', cfg.face_size, cfg.pad, min_pictures=4 if named else 2)
     people = cfg.people if role == 'train' else len(faces.people)
@@ -148,7 +151,7 @@ def real_frames(
         targets += [known[t] for t in places]
     return torch.cat(pictures), targets
 
-# %% ../nbs/18_experiment.ipynb #5b77d2f8
+# %% ../nbs/18_experiment.ipynb #26f4510a
 def new_m(
     cfg:TrainConfig,  # reads `source`, `preset`, `m_width`, `m_noise`
 ) -> nn.Module:       # untrained
@@ -191,10 +194,11 @@ def data_settings(
     cfg:TrainConfig,  # a run
 ) -> TrainConfig:     # the same for all runs that see the same data
     "Only what decides which pictures there are, so that they are drawn once for all runs."
-    keys = ('source', 'face_size', 'frame_size', 'pad', 'people', 'faces_per_person', 'frames', 'attack_faces', 'test_faces', 'test_frames')
+    keys = ('source', 'face_size', 'frame_size', 'pad', 'people', 'faces_per_person', 'frames', 'attack_faces',
+            'test_faces', 'test_frames')
     return TrainConfig(preset=cfg.preset, **{k: getattr(cfg, k) for k in keys})
 
-# %% ../nbs/18_experiment.ipynb #01876992
+# %% ../nbs/18_experiment.ipynb #e3092df1
 def run_folder(
     cfg:TrainConfig,   # reads `preset`, `seed`
     name:str='',       # of a variant
@@ -222,7 +226,8 @@ def raw_detector(
     if not path.exists():
         seed_everything(0)
         A = new_a(cfg).to(device)
-        for _ in tqdm(warm_up_a(A, train_data(cfg, device), replace(cfg, seed=0)), total=cfg.a_warmup, desc='A on originals'): pass
+        steps = warm_up_a(A, train_data(cfg, device), replace(cfg, seed=0))
+        for _ in tqdm(steps, total=cfg.a_warmup, desc='A on originals'): pass
         keep_module(path, A)
     A.load_state_dict(load_file(path, str(device)))
     return A.eval()
@@ -236,7 +241,8 @@ def fixed_verifier(
     if not path.exists():
         seed_everything(0)
         D = new_d(cfg, cfg.people).to(device)
-        for _ in tqdm(train_identity(D, train_data(cfg, device), replace(cfg, seed=0)), total=cfg.attack_steps, desc='verifier'): pass
+        steps = train_identity(D, train_data(cfg, device), replace(cfg, seed=0))
+        for _ in tqdm(steps, total=cfg.attack_steps, desc='verifier'): pass
         keep_module(path, D)
     D.load_state_dict(load_file(path, str(device)))
     return D.eval()
@@ -246,7 +252,7 @@ def released_or_run(
     name:str,         # 'detector' or 'verifier'
 ) -> Path:            # the released file where there is one, else a place below `runs/`
     "Networks that every method shares are released with the package at the small preset."
-    released = Path(__file__).parent/'weights'/f'{cfg.preset}-{name}.safetensors'
+    released = Path(faceanon.__file__).parent/'weights'/f'{cfg.preset}-{name}.safetensors'
     return released if released.exists() else run_folder(replace(cfg, seed=0))/f'{name}.safetensors'
 
 def new_nets(
@@ -271,14 +277,15 @@ def play_game(
     out = folder/'anonymizer.safetensors'
     if out.exists(): return out
     nets, start = new_nets(cfg, device), time.time()
-    bar = tqdm(run(folder, nets, train_data(cfg, device), cfg), total=cfg.steps, desc=f'{cfg.preset}-{cfg.seed} {name or "game"}')
+    game = run(folder, nets, train_data(cfg, device), cfg)
+    bar = tqdm(game, total=cfg.steps, desc=f'{cfg.preset}-{cfg.seed} {name or "game"}')
     for row in bar:
         if (row['step'] + 1) % cfg.checkpoint_every == 0:  # for the probes of figure 7
             save_anonymizer(folder/f"anonymizer-{row['step'] + 1}.safetensors", nets.M)
         if row['step'] % 20 == 0: bar.set_postfix({k: f'{v:.2f}' for k, v in row.items() if k != 'step'})
     return save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
 
-# %% ../nbs/18_experiment.ipynb #ab6fff15
+# %% ../nbs/18_experiment.ipynb #2be8f574
 def learned(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
@@ -309,8 +316,9 @@ def find_m(
 ) -> Path:             # the run's own M if there is one, else the released one
     "Where the M of a run lies."
     name, _, step = name.partition('@')  # `learned@300` is M after 300 steps
-    mine = runs_dir()/f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"/f"anonymizer{step and '-' + step}.safetensors"
-    released = Path(__file__).parent/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'
+    folder = f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"
+    mine = runs_dir()/folder/f"anonymizer{step and '-' + step}.safetensors"
+    released = Path(faceanon.__file__).parent/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'
     if mine.exists() or released.exists(): return mine if mine.exists() else released
     raise FileNotFoundError(f"no M called {name!r}: neither {mine} nor {released}; `make train` makes it")
 
@@ -349,7 +357,7 @@ def ship_frames(
         out.append(to_uint8(method(to_float(frames[i:i + 64]), boxes).clamp(0, 1)))
     return torch.cat(out)
 
-# %% ../nbs/18_experiment.ipynb #39869b5a
+# %% ../nbs/18_experiment.ipynb #0cb4da3d
 def average_precisions(
     A:ActionDetector,                 # evaluation mode
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
@@ -392,7 +400,7 @@ def privacy(
     method:Callable,               # frames, boxes -> frames
     cfg:TrainConfig,               # budgets, `seed`
     side:str='test',               # 'test' or 'val'
-    attackers:tuple=tuple(ATTACKERS),  # which are trained
+    attackers:tuple=tuple(ATTACKERS), # which are trained
 ) -> dict:                         # `attacks`: a row each; `fixed`: the paper's protocol; `worst`; `picture`
     "What attackers still read."
     settings = data_settings(cfg)
@@ -407,7 +415,8 @@ def privacy(
     readers = [discriminant_attacker(*shipped['gallery'])]  # in closed form: always there
     for name in attackers:
         readers.append(make_attacker(name, *shipped['gallery'], cfg.seed))
-        for _ in train_attacker(readers[-1], *shipped['gallery'], cfg.attack_steps, 64, lr=ATTACKERS[name].lr, seed=cfg.seed): pass
+        rate = ATTACKERS[name].lr
+        for _ in train_attacker(readers[-1], *shipped['gallery'], cfg.attack_steps, 64, lr=rate, seed=cfg.seed): pass
     for attacker in readers:
         row = attack(attacker, *shipped['known'], *shipped['unseen'])
         row['eer_pictures'] = row['eer']
@@ -432,7 +441,8 @@ def fixed_attack(
     means = torch.stack([nn.functional.normalize(places[gallery[1] == i], dim=1).mean(0) for i in gallery[1].unique()])
     scores = nn.functional.normalize(probes, dim=1) @ nn.functional.normalize(means, dim=1).T
     genuine, impostor = pair_scores(embed_all(verifier, unseen[0]), unseen[1])
-    return dict(rank1=rank_k(scores, known[1], 1), auc=auc(genuine, impostor), **{'tar@1e-2': tar_at_far(genuine, impostor, .01)})
+    return {'rank1': rank_k(scores, known[1], 1), 'auc': auc(genuine, impostor),
+            'tar@1e-2': tar_at_far(genuine, impostor, .01)}
 
 def likeness(
     original:UInt8[Tensor, "n 3 s s"],    # RGB
@@ -445,7 +455,7 @@ def likeness(
     return dict(l1=(f - m).abs().mean().item(), ssim=float(sum(ssim)/len(ssim)),
                 variance=(m.var(0).mean()/f.var(0).mean()).item())
 
-# %% ../nbs/18_experiment.ipynb #92735313
+# %% ../nbs/18_experiment.ipynb #44d206fb
 def evaluate(
     name:str,           # of a method, as for `method_named`
     cfg:TrainConfig,    # budgets, `seed`
@@ -455,7 +465,8 @@ def evaluate(
     "Everything that is measured about one method at one seed."
     some = '' if tuple(attackers) == tuple(ATTACKERS) else '-' + '-'.join(attackers)
     path = runs_dir()/f'{cfg.preset}-rows'/f'{side}-{name}-{cfg.seed}{some}.json'
-    budget = dict(attack_steps=cfg.attack_steps, finetune_steps=cfg.finetune_steps, attackers=list(attackers), world=VERSION)
+    budget = dict(attack_steps=cfg.attack_steps, finetune_steps=cfg.finetune_steps, attackers=list(attackers),
+                  world=VERSION)
     if path.exists():
         row = json.loads(path.read_text())
         if row['budget'] == budget: return row
@@ -472,7 +483,8 @@ def evaluate_all(
     workers:int=2,     # processes, one thread each
 ) -> list[dict]:       # rows, in the jobs' order
     "Many rows at once, with a progress bar; what is done already is read."
-    for cfg, side in {(data_settings(job[1]), job[2] if len(job) > 2 else 'test') for job in jobs}:  # drawn once, for all
+    needed = {(data_settings(job[1]), job[2] if len(job) > 2 else 'test') for job in jobs}
+    for cfg, side in needed:  # drawn once, for all
         for role in ('gallery', 'known', 'unseen'): faces_of(cfg, role, side)
         for role in ('train', 'test'): frames_of(cfg, role, side)
     if workers < 2: return [evaluate(*job) for job in tqdm(jobs, desc='rows')]
@@ -482,7 +494,7 @@ def evaluate_all(
         for future in tqdm(as_completed(futures), total=len(jobs), desc='rows'): rows[futures[future]] = future.result()
     return rows
 
-# %% ../nbs/18_experiment.ipynb #9af73f16
+# %% ../nbs/18_experiment.ipynb #42ca8b2f
 def tradeoff_row(
     row:dict,          # as from `evaluate`
     cfg:TrainConfig,   # for `l1_weight`
