@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'DECODERS', 'PAPER_OBJECTIVE', 'PRESETS', 'TrainConfig', 'get_preset', 'chosen_preset',
            'seed_everything', 'pick_device', 'project_root', 'runs_dir', 'figures_dir', 'write_json', 'provenance']
 
-# %% ../nbs/01_config.ipynb #435ad8bc
+# %% ../nbs/01_config.ipynb #f20b6b23
 import json
 import os
 import random
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# %% ../nbs/01_config.ipynb #c8be5ee8
+# %% ../nbs/01_config.ipynb #50228ca7
 OBJECTIVES = ('confusion', 'negative')
 DECODERS = ('draws', 'plays')
 
@@ -80,11 +80,11 @@ class TrainConfig:
         bad = {name: getattr(self, name) for name, good in rules.items() if not good}
         if bad: raise ValueError(f"settings out of range: {bad}")
 
-# %% ../nbs/01_config.ipynb #287e9d39
+# %% ../nbs/01_config.ipynb #3b1fde03
 PAPER_OBJECTIVE = dict(objective='negative', decoder='plays', d_start='verifier', read_weight=0., r_steps=0,
                        det_weight=1., rate_weight=0., m_noise=0., l1_weight=10., lr_drop=.1)
 
-# %% ../nbs/01_config.ipynb #beb34aed
+# %% ../nbs/01_config.ipynb #24461764
 PRESETS = dict(
     toy=dict(people=8, faces_per_person=6, frames=24, steps=4, batch_faces=8, batch_frames=2, m_width=8, d_width=8,
              d_restart=2, a_warmup=4, finetune_steps=3, attack_steps=6, attack_faces=4, test_faces=3, test_frames=12,
@@ -114,7 +114,7 @@ def chosen_preset(
     "The preset named by FACEANON_PRESET: tests run the reproduction's own cells at toy size."
     return get_preset(os.environ.get('FACEANON_PRESET', default), **changes)
 
-# %% ../nbs/01_config.ipynb #d935c52e
+# %% ../nbs/01_config.ipynb #55ad0e15
 def seed_everything(
     seed:int,           # any non-negative integer
 ) -> torch.Generator:   # a stream of its own, on the CPU, for shuffling
@@ -131,7 +131,7 @@ def pick_device() -> torch.device: # CUDA, else Apple's MPS, else the CPU
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
-# %% ../nbs/01_config.ipynb #868c30fa
+# %% ../nbs/01_config.ipynb #784fc7d9
 def project_root() -> Path: # the folder that holds settings.ini; FileNotFoundError outside a checkout
     "The checkout this process works in."
     for folder in [Path.cwd(), *Path.cwd().parents]:
@@ -150,7 +150,7 @@ def figures_dir() -> Path: # exists, with `data` below it
     (folder/'data').mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/01_config.ipynb #fbf2644a
+# %% ../nbs/01_config.ipynb #8bcb4764
 def write_json(
     path:Path,   # replaced only when everything has been written
     value,       # what `json` can write; NaN is refused
@@ -161,7 +161,7 @@ def write_json(
     aside.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
     os.replace(aside, path)
 
-# %% ../nbs/01_config.ipynb #88925c86
+# %% ../nbs/01_config.ipynb #2abf2dbe
 def provenance(
     cfg:TrainConfig,  # the run
     seeds:list,       # that were run

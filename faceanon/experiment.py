@@ -9,7 +9,7 @@ __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'fra
            'ship_faces', 'ship_gallery', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy',
            'fixed_attack', 'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
 
-# %% ../nbs/18_experiment.ipynb #3a8618a1
+# %% ../nbs/18_experiment.ipynb #73e1c4eb
 import json
 import os
 import time
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from functools import cache
+from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-import faceanon
 from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
 from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker,
                                 train_attacker, verify_fixed, worst_attack)
@@ -41,7 +41,7 @@ from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at
 from .training import Nets, TrainData, finetune_a, half, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
 
-# %% ../nbs/18_experiment.ipynb #6093c683
+# %% ../nbs/18_experiment.ipynb #00405189
 FACE_ROLES = ('train', 'gallery', 'known', 'unseen')
 
 def world_faces(
@@ -70,7 +70,7 @@ def world_frames(
     rows = [make_frame(people, n, cfg.frame_size) for n in range(count)]
     return torch.stack([frame for frame, _ in rows]), [target for _, target in rows]
 
-# %% ../nbs/18_experiment.ipynb #97b806d7
+# %% ../nbs/18_experiment.ipynb #5fcfa796
 def kept(
     name:str,       # of the file, below `runs/data`
     make:Callable,  # `() -> dict of tensors`, called when there is no such file
@@ -116,7 +116,7 @@ def frames_of(
     keys = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
     return held['frames'], [{k: held[f'{i}.{k}'] for k in keys} for i in range(len(held['frames']))]
 
-# %% ../nbs/18_experiment.ipynb #3adabb17
+# %% ../nbs/18_experiment.ipynb #ea2c43f4
 def real_faces(
     cfg:TrainConfig,  # sizes; `people` must be there
     role:str,         # one of `FACE_ROLES`
@@ -151,7 +151,7 @@ def real_frames(
         targets += [known[t] for t in places]
     return torch.cat(pictures), targets
 
-# %% ../nbs/18_experiment.ipynb #26f4510a
+# %% ../nbs/18_experiment.ipynb #3f9053f4
 def new_m(
     cfg:TrainConfig,  # reads `source`, `preset`, `m_width`, `m_noise`
 ) -> nn.Module:       # untrained
@@ -198,7 +198,7 @@ def data_settings(
             'test_faces', 'test_frames')
     return TrainConfig(preset=cfg.preset, **{k: getattr(cfg, k) for k in keys})
 
-# %% ../nbs/18_experiment.ipynb #e3092df1
+# %% ../nbs/18_experiment.ipynb #150cc7b0
 def run_folder(
     cfg:TrainConfig,   # reads `preset`, `seed`
     name:str='',       # of a variant
@@ -252,7 +252,7 @@ def released_or_run(
     name:str,         # 'detector' or 'verifier'
 ) -> Path:            # the released file where there is one, else a place below `runs/`
     "Networks that every method shares are released with the package at the small preset."
-    released = Path(faceanon.__file__).parent/'weights'/f'{cfg.preset}-{name}.safetensors'
+    released = Path(files('faceanon'))/'weights'/f'{cfg.preset}-{name}.safetensors'
     return released if released.exists() else run_folder(replace(cfg, seed=0))/f'{name}.safetensors'
 
 def new_nets(
@@ -285,7 +285,7 @@ def play_game(
         if row['step'] % 20 == 0: bar.set_postfix({k: f'{v:.2f}' for k, v in row.items() if k != 'step'})
     return save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
 
-# %% ../nbs/18_experiment.ipynb #2be8f574
+# %% ../nbs/18_experiment.ipynb #a1d824db
 def learned(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
@@ -318,7 +318,7 @@ def find_m(
     name, _, step = name.partition('@')  # `learned@300` is M after 300 steps
     folder = f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"
     mine = runs_dir()/folder/f"anonymizer{step and '-' + step}.safetensors"
-    released = Path(faceanon.__file__).parent/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'
+    released = Path(files('faceanon'))/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'
     if mine.exists() or released.exists(): return mine if mine.exists() else released
     raise FileNotFoundError(f"no M called {name!r}: neither {mine} nor {released}; `make train` makes it")
 
@@ -357,7 +357,7 @@ def ship_frames(
         out.append(to_uint8(method(to_float(frames[i:i + 64]), boxes).clamp(0, 1)))
     return torch.cat(out)
 
-# %% ../nbs/18_experiment.ipynb #0cb4da3d
+# %% ../nbs/18_experiment.ipynb #5926e6f2
 def average_precisions(
     A:ActionDetector,                 # evaluation mode
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
@@ -455,7 +455,7 @@ def likeness(
     return dict(l1=(f - m).abs().mean().item(), ssim=float(sum(ssim)/len(ssim)),
                 variance=(m.var(0).mean()/f.var(0).mean()).item())
 
-# %% ../nbs/18_experiment.ipynb #44d206fb
+# %% ../nbs/18_experiment.ipynb #834a6fe0
 def evaluate(
     name:str,           # of a method, as for `method_named`
     cfg:TrainConfig,    # budgets, `seed`
@@ -494,7 +494,7 @@ def evaluate_all(
         for future in tqdm(as_completed(futures), total=len(jobs), desc='rows'): rows[futures[future]] = future.result()
     return rows
 
-# %% ../nbs/18_experiment.ipynb #42ca8b2f
+# %% ../nbs/18_experiment.ipynb #0616bc8b
 def tradeoff_row(
     row:dict,          # as from `evaluate`
     cfg:TrainConfig,   # for `l1_weight`

@@ -11,12 +11,14 @@ from faceanon import attackers
 from faceanon.attackers import (
     ATTACKERS,
     attack,
+    discriminant_attacker,
     embed_all,
     make_attacker,
     one_cycle,
     pixel_statistics,
     retrain_and_attack,
     shift_faces,
+    shrink,
     standardize,
     train_attacker,
     verify_fixed,
@@ -99,6 +101,51 @@ def test_without_information_every_attacker_is_at_chance(name):
 def test_plain_identity_is_read():
     row = retrain_and_attack('cnn', *PARTS, steps=80, batch=16)
     assert row['rank1'] > .9 and row['eer'] < .1
+
+
+def test_the_discriminant_reads_faint_identity_of_known_and_unseen_people():
+    training, known, unseen = people_and_faces(people=18, each=24, strength=.012)
+    row = attack(discriminant_attacker(*training), *known, *unseen)
+    assert row['attacker'] == 'discriminant' and row['rank1'] > .9 and row['eer'] < .3
+    assert row == attack(discriminant_attacker(*training), *known, *unseen), "in closed form, so twice the same"
+
+
+def test_the_discriminant_is_at_chance_without_information():
+    training, known, unseen = people_and_faces(people=30, each=24, strength=0)
+    row = attack(discriminant_attacker(*training), *known, *unseen)
+    assert abs(row['rank1'] - 1/20) <= 3*(1/20*19/20/len(known[1]))**.5
+    assert abs(row['eer'] - .5) < .06
+
+
+def test_the_discriminant_weighs_directions_by_what_varies_within_a_person():
+    "Whitened: pictures of one person differ by one unit along every axis, where people are told apart."
+    faces, ids = people_and_faces(each=160)[0]  # more pictures than the 192 numbers of a shrunken one
+    attacker = discriminant_attacker(faces, ids, dims=4)
+    places = embed_all(attacker, faces)
+    assert places.shape == (len(faces), 4)
+    within = torch.stack([places[ids == i] - places[ids == i].mean(0) for i in range(6)]).flatten(0, 1)
+    torch.testing.assert_close(within.T @ within/len(within), torch.eye(4), atol=.05, rtol=0)
+    means = torch.stack([places[ids == i].mean(0) for i in range(6)])
+    torch.testing.assert_close(attacker.net.places, means, atol=1e-3, rtol=1e-3)
+    assert bool((means.var(0).diff() <= 1e-3).all()), "the direction that tells most comes first"
+    scores = attacker.net.classify(places)
+    assert torch.equal(scores.argmax(1), torch.cdist(places, means).argmin(1)) and scores.max() <= 0
+    block = faces[0, 1, 4:6, 6:8].double().mean().item()/255
+    assert shrink(faces[:1]/255).view(3, 8, 8)[1, 2, 3].item() == pytest.approx(block)
+
+
+def test_the_discriminant_of_one_picture_for_everybody_finds_nothing():
+    faces, ids = torch.full_like(PARTS[0][0], 90), PARTS[0][1]
+    attacker = discriminant_attacker(faces, ids)
+    row = attack(attacker, faces, ids, torch.full_like(PARTS[2][0], 90), PARTS[2][1])
+    assert row['eer'] == .5 and row['rank1'] == pytest.approx(1/6)
+    assert bool(embed_all(attacker, faces).isfinite().all()) and bool(embed_all(attacker, PARTS[2][0]).isfinite().all())
+
+
+def test_a_seed_cannot_pass_for_a_rate():
+    "It once did, and no attacker learned."
+    attacker = make_attacker('cnn', *PARTS[0])
+    with pytest.raises(TypeError, match='positional'): train_attacker(attacker, *PARTS[0], 6, 16, 0)
 
 
 def test_a_probe_in_the_middle_does_not_change_training():
@@ -207,6 +254,7 @@ FACES, IDS = PARTS[0]
 ])
 def test_faces_that_cannot_be_learnt_from_are_refused(faces, ids, error, says):
     with pytest.raises(error, match=says): make_attacker('cnn', faces, ids)
+    with pytest.raises(error, match=says): discriminant_attacker(faces, ids)
     fresh = make_attacker('cnn', *PARTS[0])
     with pytest.raises(error, match=says): list(train_attacker(fresh, faces, ids, **QUICK))
 

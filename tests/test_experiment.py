@@ -1,0 +1,147 @@
+"From a preset to a row: what is kept is read, what is missing is named."
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from faceanon import experiment
+from faceanon.attackers import ATTACKERS
+from faceanon.baselines import BASELINES
+from faceanon.config import get_preset, runs_dir
+from faceanon.datasets import DataError
+from faceanon.experiment import (
+    data_settings,
+    evaluate,
+    evaluate_all,
+    faces_of,
+    find_m,
+    frames_of,
+    method_named,
+    privacy,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+CFG = get_preset('toy', attack_faces=2, test_faces=2, frames=6, attack_steps=2, finetune_steps=1, a_warmup=2)
+JUDGE = ('cnn',)
+JOBS = [(name, CFG, 'val', JUDGE) for name in ('mask', 'none')]
+
+
+@pytest.fixture(scope='module')
+def shared(tmp_path_factory):
+    "One folder for all, because what is drawn and trained at toy size is the same for all."
+    return tmp_path_factory.mktemp('out')
+
+
+@pytest.fixture(autouse=True)
+def out(shared, monkeypatch):
+    monkeypatch.setenv('FACEANON_OUT', str(shared))
+    faces_of.cache_clear()
+    frames_of.cache_clear()
+    return shared
+
+
+@pytest.mark.parametrize('folder', [None, '', 'empty'])
+def test_the_real_preset_without_data_is_a_clear_error(folder, tmp_path, monkeypatch):
+    if folder is None: monkeypatch.delenv('FACEANON_DATA', raising=False)
+    else: monkeypatch.setenv('FACEANON_DATA', folder and str(tmp_path))
+    says = 'expected lfw|expected jhmdb' if folder else 'FACEANON_DATA is not set'
+    cfg = data_settings(get_preset('real'))
+    for ask in (lambda: faces_of(cfg, 'train'), lambda: frames_of(cfg, 'train'), lambda: evaluate('mask', cfg)):
+        with pytest.raises(DataError, match=says): ask()
+
+
+def test_what_is_drawn_is_read_the_next_time(monkeypatch):
+    first = faces_of(data_settings(CFG), 'known'), frames_of(data_settings(CFG), 'test')
+    faces_of.cache_clear()
+    frames_of.cache_clear()
+    def never(*_): raise AssertionError("drawn twice")
+    monkeypatch.setattr(experiment, 'make_face', never)
+    monkeypatch.setattr(experiment, 'make_frame', never)
+    again = faces_of(data_settings(CFG), 'known'), frames_of(data_settings(CFG), 'test')
+    for a, b in zip(first, again): assert torch.equal(a[0], b[0])
+    assert torch.equal(first[0][1], again[0][1])
+    for a, b in zip(first[1][1], again[1][1]): assert all(torch.equal(a[k], b[k]) for k in (*a, *b))
+
+
+def test_drawing_that_fails_leaves_nothing_to_read():
+    def broken(): raise OSError("no space")
+    with pytest.raises(OSError, match='no space'): experiment.kept('broken', broken)
+    assert experiment.kept('broken', lambda: dict(x=torch.ones(2)))['x'].tolist() == [1, 1]
+
+
+def test_an_unknown_method_is_one_clear_error():
+    for name in ('blurr8', 'learned@7', 'learned'):
+        says = f"no M called '{name.split('@')[0]}'.*`make train` makes it"
+        with pytest.raises(FileNotFoundError, match=says) as error: method_named(name, CFG)
+        assert error.value.__cause__ is None and error.value.__context__ is None
+    with pytest.raises(FileNotFoundError, match='toy-5-other.anonymizer-300.safetensors'):
+        find_m('other@300', replace(CFG, seed=5))
+
+
+def test_rows_are_made_once_and_again_for_another_budget(monkeypatch):
+    rows = evaluate_all(JOBS, workers=1)
+    assert [row['method'] for row in rows] == ['mask', 'none']
+    path = runs_dir()/'toy-rows'/'val-mask-0-cnn.json'
+    assert json.loads(path.read_text()) == rows[0]
+    def never(*_): raise AssertionError("made twice")
+    monkeypatch.setattr(experiment, 'utility', never)
+    assert evaluate_all(JOBS, workers=1) == rows
+    for changes in (dict(attack_steps=3), dict(finetune_steps=2)):
+        with pytest.raises(AssertionError, match='made twice'): evaluate('mask', replace(CFG, **changes), 'val', JUDGE)
+    with pytest.raises(AssertionError, match='made twice'): evaluate('mask', CFG, 'val')  # all attackers: another row
+
+
+def test_every_attacker_learns_at_its_own_rate_and_seed(monkeypatch):
+    "A seed once passed for a rate, and attackers at seed 0 stood still."
+    asked, train = [], experiment.train_attacker
+    def watched(attacker, *args, **kwargs):
+        before = [p.detach().clone() for p in attacker.net.parameters()]
+        asked.append((attacker.name, kwargs))
+        yield from train(attacker, *args, **kwargs)
+        assert not all(torch.equal(a, b) for a, b in zip(before, attacker.net.parameters()))
+    monkeypatch.setattr(experiment, 'train_attacker', watched)
+    privacy(BASELINES['none'], CFG, 'val')
+    assert asked == [(name, dict(lr=recipe.lr, seed=CFG.seed)) for name, recipe in ATTACKERS.items()]
+
+
+KILLED = '''
+import time
+import torch
+from faceanon import experiment
+from faceanon.config import get_preset
+torch.set_num_threads(1)
+utility = experiment.utility
+def slow(method, cfg, side):
+    if method is not experiment.BASELINES['mask']:
+        print('second', flush=True)
+        time.sleep(600)
+    return utility(method, cfg, side)
+experiment.utility = slow
+cfg = get_preset('toy', **{changes})
+experiment.evaluate_all([(name, cfg, 'val', ('cnn',)) for name in ('mask', 'none')], workers=1)
+'''
+
+
+def test_a_killed_evaluation_goes_on_from_the_rows_that_are_done(tmp_path, monkeypatch):
+    monkeypatch.setenv('FACEANON_OUT', str(tmp_path))
+    names = ('attack_faces', 'test_faces', 'frames', 'attack_steps', 'finetune_steps', 'a_warmup')
+    code = KILLED.replace('{changes}', repr({name: getattr(CFG, name) for name in names}))
+    child = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try: assert child.stdout.readline() == 'second\n'  # the first row is done, the second begun
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    done = tmp_path/'runs'/'toy-rows'/'val-mask-0-cnn.json'
+    when = done.stat().st_mtime_ns
+    assert [p.name for p in done.parent.iterdir()] == [done.name]
+    time.sleep(.01)
+    rows = evaluate_all(JOBS, workers=1)
+    assert [row['method'] for row in rows] == ['mask', 'none']
+    assert done.stat().st_mtime_ns == when and rows[0] == json.loads(done.read_text())
