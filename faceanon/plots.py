@@ -561,7 +561,7 @@ def plot_attackers(
         ax.text(left + w*len(attackers)/2, 0.1 + h/2, f'{100*chance[i]:.1f}', ha='center', va='center_baseline',
                 color=PLAIN)
         ax.text(left, top + 0.82, title if key != 'tar' else f'TAR (%) at FAR {100*far:g} %', weight='bold', fontsize=7)
-        for j, a in enumerate(attackers):
+        for j, a in enumerate(name.removeprefix('sphere-') for name in attackers):
             ax.text(left + (j + 0.5)*w, top + 0.05, a, rotation=90, ha='center', va='bottom', fontsize=6.5)
     return fig
 
