@@ -22,31 +22,29 @@ def files_a_notebook_could_change():
             if p.is_file() and p.suffix != '.ipynb' and '.ipynb_checkpoints' not in p.parts}
 
 
-@pytest.fixture(scope='module')
-def shared_out(tmp_path_factory):
-    "One folder for all reproductions, because each goes on from what the one before it wrote."
-    return tmp_path_factory.mktemp('reproduce')
+def case(paths, name):
+    "Notebooks that go on from each other run in one test, in order; the others where there is room."
+    return pytest.param(paths, id=name, marks=pytest.mark.xdist_group(name))
 
 
-def case(path):
-    "Reproductions stay together, in order, on one worker; the others go where there is room."
-    name = path.relative_to(ROOT/'nbs').with_suffix('').as_posix()
-    group = 'reproduce' if path.parent.name == 'reproduce' else name
-    return pytest.param(path, id=name, marks=pytest.mark.xdist_group(group))
+REPRODUCE = [p for p in NOTEBOOKS if p.parent.name == 'reproduce']
+CASES = [case(REPRODUCE, 'reproduce')] + [
+    case([p], p.relative_to(ROOT/'nbs').with_suffix('').as_posix()) for p in NOTEBOOKS if p not in REPRODUCE]
 
 
-@pytest.mark.parametrize('path', [case(p) for p in NOTEBOOKS])
-def test_notebook_runs(path, shared_out, tmp_path, monkeypatch, capfd):
-    out = shared_out if path.parent.name == 'reproduce' else tmp_path
-    if not (out/'figures').exists(): shutil.copytree(ROOT/'figures'/'data', out/'figures'/'data')
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('paths', CASES)
+def test_notebook_runs(paths, tmp_path, monkeypatch, capfd):
+    shutil.copytree(ROOT/'figures'/'data', tmp_path/'figures'/'data')
     monkeypatch.setenv('FACEANON_PRESET', 'toy')
-    monkeypatch.setenv('FACEANON_OUT', str(out))
+    monkeypatch.setenv('FACEANON_OUT', str(tmp_path))
     monkeypatch.setenv('IN_TEST', '1')  # the runner sets it and would leave it
-    monkeypatch.chdir(path.parent)
     before = files_a_notebook_could_change()
-    with matplotlib.rc_context():
-        passed, _ = run_notebook(path, skip_flags=get_config(path=ROOT).tst_flags.split(),
-                                 force_flags=['data'] if os.environ.get('FACEANON_DATA') else [], basepath=ROOT)
-    if not passed: pytest.fail(capfd.readouterr().err[-6000:], pytrace=False)
+    for path in paths:
+        monkeypatch.chdir(path.parent)
+        with matplotlib.rc_context():
+            passed, _ = run_notebook(path, skip_flags=get_config(path=ROOT).tst_flags.split(),
+                                     force_flags=['data'] if os.environ.get('FACEANON_DATA') else [], basepath=ROOT)
+        if not passed: pytest.fail(f'{path.name}\n' + capfd.readouterr().err[-6000:], pytrace=False)
     after = files_a_notebook_could_change()
     assert {p.relative_to(ROOT) for p in after if after[p] != before.get(p)} == set(), "written into the tracked tree"
