@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'frames_of', 'real_faces', 'real_frames', 'new_m',
-           'new_d', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder', 'keep_module', 'raw_detector',
-           'fixed_verifier', 'released_or_run', 'new_nets', 'play_game', 'learned', 'method_named', 'find_m',
-           'ship_faces', 'ship_gallery', 'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy',
-           'fixed_attack', 'likeness', 'evaluate', 'evaluate_all', 'tradeoff_row']
+           'new_d', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder', 'keep_module',
+           'make_detector', 'make_verifier', 'shared_weights', 'raw_detector', 'fixed_verifier', 'new_nets',
+           'play_game', 'learned', 'method_named', 'find_m', 'ship_faces', 'ship_gallery', 'ship_frames',
+           'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack', 'code_attack', 'likeness',
+           'evaluate', 'evaluate_all', 'tradeoff_row']
 
 # %% ../nbs/18_experiment.ipynb #73e1c4eb
 import json
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +32,7 @@ from tqdm.auto import tqdm
 
 from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
 from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker,
-                                train_attacker, verify_fixed, worst_attack)
+                                one_cycle, train_attacker, verify_fixed, worst_attack)
 from .baselines import BASELINES, k_same
 from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
@@ -217,43 +219,60 @@ def keep_module(
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}, aside)
     os.replace(aside, path)
 
-def raw_detector(
+def make_detector(
     cfg:TrainConfig,                # seed 0's is used for every method, so that all start alike
-    device:torch.device|str='cpu',  # where it goes
-) -> ActionDetector:                # trained on original frames, evaluation mode
-    "A before the game; trained once, then read."
-    path, A = released_or_run(cfg, 'detector'), new_a(cfg).to(device)
+    device:torch.device|str='cpu',  # where it is trained
+) -> Path:                          # its weights
+    "A on original frames, trained once."
+    path = run_folder(replace(cfg, seed=0))/'detector.safetensors'
     if not path.exists():
         seed_everything(0)
         A = new_a(cfg).to(device)
         steps = warm_up_a(A, train_data(cfg, device), replace(cfg, seed=0))
         for _ in tqdm(steps, total=cfg.a_warmup, desc='A on originals'): pass
         keep_module(path, A)
-    A.load_state_dict(load_file(path, str(device)))
-    return A.eval()
+    return path
 
-def fixed_verifier(
+def make_verifier(
     cfg:TrainConfig,                # seed 0's is used for every method
-    device:torch.device|str='cpu',  # where it goes
-) -> nn.Module:                     # trained on original faces of training people, evaluation mode
-    "The paper's verifier, which has seen no anonymized face; trained once, then read."
-    path, D = released_or_run(cfg, 'verifier'), new_d(cfg, cfg.people).to(device)
+    device:torch.device|str='cpu',  # where it is trained
+) -> Path:                          # its weights
+    "The paper's verifier on original faces of training people, trained once."
+    path = run_folder(replace(cfg, seed=0))/'verifier.safetensors'
     if not path.exists():
         seed_everything(0)
         D = new_d(cfg, cfg.people).to(device)
         steps = train_identity(D, train_data(cfg, device), replace(cfg, seed=0))
         for _ in tqdm(steps, total=cfg.attack_steps, desc='verifier'): pass
         keep_module(path, D)
-    D.load_state_dict(load_file(path, str(device)))
-    return D.eval()
+    return path
 
-def released_or_run(
+def shared_weights(
     cfg:TrainConfig,  # reads `preset`
     name:str,         # 'detector' or 'verifier'
-) -> Path:            # the released file where there is one, else a place below `runs/`
+) -> Path|None:       # the run's own file if there is one, else the released one
     "Networks that every method shares are released with the package at the small preset."
+    mine = run_folder(replace(cfg, seed=0))/f'{name}.safetensors'
     released = Path(files('faceanon'))/'weights'/f'{cfg.preset}-{name}.safetensors'
-    return released if released.exists() else run_folder(replace(cfg, seed=0))/f'{name}.safetensors'
+    return next((path for path in (mine, released) if path.exists()), None)
+
+def raw_detector(
+    cfg:TrainConfig,                # which one
+    device:torch.device|str='cpu',  # where it goes
+) -> ActionDetector:                # trained on original frames, evaluation mode
+    "A before the game: the run's own, the released one, or one trained here."
+    path, A = shared_weights(cfg, 'detector') or make_detector(cfg, device), new_a(cfg).to(device)
+    A.load_state_dict(load_file(path, str(device)))
+    return A.eval()
+
+def fixed_verifier(
+    cfg:TrainConfig,                # which one
+    device:torch.device|str='cpu',  # where it goes
+) -> nn.Module:                     # trained on original faces of training people, evaluation mode
+    "The verifier, which has seen no anonymized face: the run's own, the released one, or one trained here."
+    path, D = shared_weights(cfg, 'verifier') or make_verifier(cfg, device), new_d(cfg, cfg.people).to(device)
+    D.load_state_dict(load_file(path, str(device)))
+    return D.eval()
 
 def new_nets(
     cfg:TrainConfig,                # the run
@@ -444,6 +463,32 @@ def fixed_attack(
     return {'rank1': rank_k(scores, known[1], 1), 'auc': auc(genuine, impostor),
             'tar@1e-2': tar_at_far(genuine, impostor, .01)}
 
+def code_attack(
+    M:nn.Module,       # frozen: `mean_code`, `send`
+    cfg:TrainConfig,   # `attack_steps`, `seed`
+    side:str='test',   # 'test' or 'val'
+) -> dict:             # `rank1` of the gallery's people, `eer` of people R never met
+    "White box: R from scratch on M's code itself, with fresh noise at every look (ours)."
+    seed_everything(cfg.seed)
+    @torch.no_grad()
+    def codes(role):
+        faces, ids = faces_of(data_settings(cfg), role, side)
+        with half('cpu'): parts = [M.mean_code(to_float(part)).float() for part in faces.split(256)]
+        return torch.cat(parts), ids
+    (gallery, names), (known, known_ids), (unseen, unseen_ids) = map(codes, ('gallery', 'known', 'unseen'))
+    R = CodeReader(int(names.max()) + 1, gallery.shape[1])
+    opt = torch.optim.AdamW(R.parameters(), 1e-3, weight_decay=.05)
+    for step in range(cfg.attack_steps):
+        opt.param_groups[0]['lr'] = one_cycle(step, cfg.attack_steps, 1e-3)
+        rows = torch.randint(len(gallery), (64,))
+        loss = nn.functional.cross_entropy(R(M.send(gallery[rows])), names[rows])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    with torch.no_grad():
+        return dict(rank1=rank_k(R(M.send(known)), known_ids, 1),
+                    eer=eer(*pair_scores(R.embed(M.send(unseen)), unseen_ids)))
+
 def likeness(
     original:UInt8[Tensor, "n 3 s s"],    # RGB
     anonymized:UInt8[Tensor, "n 3 s s"],  # the same pictures, as shipped
@@ -467,6 +512,8 @@ def evaluate(
     path = runs_dir()/f'{cfg.preset}-rows'/f'{side}-{name}-{cfg.seed}{some}.json'
     budget = dict(attack_steps=cfg.attack_steps, finetune_steps=cfg.finetune_steps, attackers=list(attackers),
                   world=VERSION)
+    own = None if name in (*BASELINES, 'k_same') else find_m(name, cfg)
+    if own: budget['weights'] = sha256(own.read_bytes()).hexdigest()[:16]
     if path.exists():
         row = json.loads(path.read_text())
         if row['budget'] == budget: return row
@@ -474,6 +521,7 @@ def evaluate(
     start, method = time.time(), method_named(name, cfg)
     row = dict(method=name, seed=cfg.seed, side=side, budget=budget, utility=utility(method, cfg, side),
                privacy=privacy(method, cfg, side, attackers))
+    if own: row['privacy']['code'] = code_attack(load_anonymizer(own), cfg, side)
     row['seconds'] = round(time.time() - start)
     write_json(path, row)
     return row
@@ -502,10 +550,11 @@ def tradeoff_row(
     "A row of figure 5."
     tuned, frozen, worst = row['utility']['tuned'], row['utility']['frozen'], row['privacy']['worst']
     learnt = row['method'] in ('learned', 'paper_objective')
+    code = row['privacy'].get('code', dict(eer=None, rank1=None))  # only an M has one
     return dict(
         method=row['method'], l1_weight=cfg.l1_weight if learnt else None, seed=row['seed'],
         **{k: tuned[k] for k in ('map50', 'map50_near', 'map50_far')},
         map50_frozen=frozen['map50'], map50_near_frozen=frozen['map50_near'],
         eer_fixed=min(row['privacy']['fixed'][k] for k in ('eer_cross', 'eer_anonymized')),
         eer_worst=worst['eer_worst'], rank1_worst=worst['rank1_worst'], attacker_worst=worst['attacker_worst'],
-        **row['privacy']['picture'])
+        code_eer=code['eer'], code_rank1=code['rank1'], **row['privacy']['picture'])
