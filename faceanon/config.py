@@ -20,7 +20,7 @@ import torch
 
 # %% ../nbs/01_config.ipynb #50228ca7
 OBJECTIVES = ('confusion', 'negative')
-DECODERS = ('draws', 'plays')
+DECODERS = dict(draws=('l1',), shows=('l1', 'det'), plays=('l1', 'det', 'adv', 'read'))  # the terms it learns from
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -45,7 +45,7 @@ class TrainConfig:
     d_warmup:int = 0            # steps of D before M moves
     margin:int = 4              # m, the angular margin of D's softmax
     objective:str = 'confusion' # what M asks of D; 'negative' is the paper's
-    decoder:str = 'draws'       # 'draws': M's decoder learns from L1 alone; 'plays': from all terms, as in the paper
+    decoder:str = 'draws'       # M's decoder learns from: 'draws' L1; 'shows' L1 and A; 'plays' all, as in the paper
     adv_weight:float = 1.0      # weight of the adversarial term; 1 in the paper
     read_weight:float = 1.5     # weight of the confusion of R; 0 in the paper
     det_weight:float = 5.0      # weight of the detection loss in M's gradient (A's own is 1); 1 in the paper

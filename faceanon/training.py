@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from .config import TrainConfig
+from .config import DECODERS, TrainConfig
 from .faces import crop_faces, enlarge_boxes, frame_boxes, paste_faces, to_float
 from .losses import (angular_softmax_loss, anneal, check_finite, confusion_loss, detection_loss, negative_loss,
                              photorealistic_loss, rate_loss)
@@ -238,12 +238,12 @@ def update_ma(
         terms = play(nets, batch, cfg, step)
         check_finite(terms)
         opt.zero_grad()
-        if cfg.decoder == 'plays': sum(terms.values()).backward()
-        else:
-            drawing = {name: terms[name] for name in ('l1', 'rate') if name in terms}
-            sum(drawing.values()).backward(retain_graph=True)
+        teaching = [name for name in terms if name in ('rate', *DECODERS[cfg.decoder])]
+        rest = [terms[name] for name in terms if name not in teaching]
+        sum(terms[name] for name in teaching).backward(retain_graph=bool(rest))
+        if rest:
             players = [p for p in (*nets.M.encoder_parameters(), *nets.A.parameters()) if p.requires_grad]
-            torch.autograd.backward(sum(terms[name] for name in terms if name not in drawing), inputs=players)
+            torch.autograd.backward(sum(rest), inputs=players)
     for net in (nets.M, nets.A): nn.utils.clip_grad_norm_(net.parameters(), 5.)
     opt.step()
     return {name: term.item() for name, term in terms.items()}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from toy_game import CFG, changed, toy_batch, toy_data, toy_nets, weights
 
-from faceanon.config import seed_everything
+from faceanon.config import DECODERS, seed_everything
 
 # --- planting ---
 
@@ -86,7 +86,7 @@ def check_adversarial_term_hides_the_name(training):
 
 
 def check_d_stands_still_in_ms_step(training):
-    for objective, decoder in itertools.product(('negative', 'confusion'), ('draws', 'plays')):
+    for objective, decoder in itertools.product(('negative', 'confusion'), DECODERS):
         nets, cfg = toy_nets(), replace(CFG, objective=objective, decoder=decoder)
         before = weights(nets)
         training.update_ma(nets, training.new_optimizers(nets, cfg)[1], toy_batch(), cfg, 0)

@@ -15,7 +15,7 @@ from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, 
 
 from faceanon import training
 from faceanon.anonymizer import PaperGenerator
-from faceanon.config import seed_everything
+from faceanon.config import DECODERS, seed_everything
 from faceanon.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
 from faceanon.training import (
     TrainData,
@@ -245,7 +245,7 @@ def test_frames_without_faces_are_used_as_they_are():
 
 # --- players ---
 
-@pytest.mark.parametrize('decoder', ['draws', 'plays'])
+@pytest.mark.parametrize('decoder', DECODERS)
 def test_the_papers_generator_plays_too(decoder):
     cfg = replace(CFG, decoder=decoder, rate_weight=0., d_pool=1)
     nets = replace(toy_nets(cfg), M=PaperGenerator(8, 1), R=CodeReader(8, channels=32, width=16))
