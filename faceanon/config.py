@@ -47,11 +47,11 @@ class TrainConfig:
     objective:str = 'confusion' # what M asks of D; 'negative' is the paper's
     decoder:str = 'draws'       # M's decoder learns from: 'draws' L1; 'shows' L1 and A; 'plays' all, as in the paper
     adv_weight:float = 1.0      # weight of the adversarial term; 1 in the paper
-    read_weight:float = 1.5     # weight of the confusion of R; 0 in the paper
-    det_weight:float = 5.0      # weight of the detection loss in M's gradient (A's own is 1); 1 in the paper
+    read_weight:float = .75     # weight of the confusion of R; 0 in the paper
+    det_weight:float = 10.0     # weight of the detection loss in M's gradient (A's own is 1); 1 in the paper
     l1_weight:float = 16.0      # lambda, the photorealistic term; not established for the paper
     rate_weight:float = .0005   # price of a nat of M's code; 0 in the paper
-    steps:int = 600             # alternations of (D) and (M, A): the paper's T1
+    steps:int = 1000            # alternations of (D) and (M, A): the paper's T1
     batch_faces:int = 64        # faces a step
     batch_frames:int = 6        # frames a step
     lr_m:float = 1e-3           # Adam, M; 3e-4 in the paper

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
 from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker,
                                 one_cycle, train_attacker, verify_fixed, worst_attack)
-from .baselines import BASELINES, k_same
+from .baselines import BASELINES, k_same, noise
 from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
 from .detector import ActionDetector, resnet_detector, small_detector
@@ -321,7 +321,11 @@ def method_named(
     name:str,          # one of `BASELINES`, 'k_same', 'learned', 'paper_objective', or the name of another run
     cfg:TrainConfig,   # sizes, and whose seed's M
 ) -> Callable:         # frames, boxes -> frames
-    "From a method's name in a table to the method."
+    "From a method's name in a table to the method; `blur8+0.002` is blur 8, then noise of that variance."
+    name, _, variance = name.partition('+')
+    if variance:
+        plain = method_named(name, cfg)
+        return lambda frames, boxes: noise(plain(frames, boxes), boxes, float(variance))
     if name in BASELINES: return BASELINES[name]
     if name == 'k_same':
         faces, ids = faces_of(data_settings(cfg), 'train')
@@ -512,7 +516,7 @@ def evaluate(
     path = runs_dir()/f'{cfg.preset}-rows'/f'{side}-{name}-{cfg.seed}{some}.json'
     budget = dict(attack_steps=cfg.attack_steps, finetune_steps=cfg.finetune_steps, attackers=list(attackers),
                   world=VERSION)
-    own = None if name in (*BASELINES, 'k_same') else find_m(name, cfg)
+    own = None if name.partition('+')[0] in (*BASELINES, 'k_same') else find_m(name, cfg)
     if own: budget['weights'] = sha256(own.read_bytes()).hexdigest()[:16]
     if path.exists():
         row = json.loads(path.read_text())
