@@ -402,9 +402,10 @@ def utility(
     "What A still sees."
     names, settings = action_names(cfg), data_settings(cfg)
     (train, train_targets), (test, test_targets) = frames_of(settings, 'train'), frames_of(settings, 'test', side)
-    A, shown = raw_detector(cfg), ship_frames(method, test, test_targets, cfg.pad)
-    frozen = average_precisions(A, shown, test_targets, names)
+    A = raw_detector(cfg)
     seed_everything(cfg.seed)
+    shown = ship_frames(method, test, test_targets, cfg.pad)
+    frozen = average_precisions(A, shown, test_targets, names)
     changed = ship_frames(method, train, train_targets, cfg.pad)
     for _ in finetune_a(A, changed, train_targets, cfg, cfg.seed): pass
     return dict(frozen=frozen, tuned=average_precisions(A.eval(), shown, test_targets, names))

@@ -97,6 +97,19 @@ def test_rows_are_made_once_and_again_for_another_budget(monkeypatch):
     with pytest.raises(AssertionError, match='made twice'): evaluate('mask', CFG, 'val')  # all attackers: another row
 
 
+def test_a_method_that_draws_noise_is_measured_on_the_same_pictures_again(monkeypatch):
+    seen = []  # an untrained A finds nothing in any picture, so the pictures themselves are compared
+    monkeypatch.setattr(experiment, 'average_precisions', lambda A, frames, *rest: seen.append(frames) or dict(map50=0))
+    method = method_named('noise01', CFG)
+    attacked = []
+    for drawn_before in (1, 2):
+        torch.rand(drawn_before)
+        experiment.utility(method, CFG, 'val')
+        attacked.append(privacy(method, CFG, 'val', JUDGE))
+    assert torch.equal(seen[0], seen[2])
+    assert attacked[0] == attacked[1]
+
+
 def test_every_attacker_learns_at_its_own_rate_and_seed(monkeypatch):
     "A seed once passed for a rate, and attackers at seed 0 stood still."
     asked, train = [], experiment.train_attacker
