@@ -1,4 +1,5 @@
 "What the README promises: its code runs, its commands and files exist."
+import json
 import re
 from pathlib import Path
 
@@ -34,3 +35,24 @@ FILES = sorted({link.split('#')[0] for link in LINKS if not re.match(r'[a-z]+:|#
 @pytest.mark.parametrize('name', FILES)
 def test_linked_file_exists(name):
     assert (ROOT/name).exists()
+
+
+METHODS = dict(zip(
+    ('original', 'super-pixel', 'k-same', 'black mask', "M, the paper's objective", '**M, ours** (3 seeds)'),
+    ('none', 'superpixel', 'k_same', 'mask', 'paper_objective', 'learned')))
+COLUMNS = ('map50_near', 'map50_near_frozen', 'map50_far', 'eer_fixed', 'eer_worst', 'rank1_worst')
+
+
+def test_the_table_of_results_is_what_was_measured():
+    measured = json.loads((ROOT/'figures'/'data'/'fig5_tradeoff.json').read_text(encoding='utf-8'))['rows']
+    said = {}
+    table = re.search(r'^\| method .*\n\|---.*\n((?:\|.*\n)+)', README, flags=re.MULTILINE)[1]
+    for line in table.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip('| ').split('|')]
+        method = METHODS.get(name, name.replace(' .', '0').replace(' ', ''))
+        said[method] = [re.match(r'[\d.]+', cell.strip('*'))[0] for cell in cells[:len(COLUMNS)]]
+    expected = {}
+    for method in {row['method'] for row in measured}:
+        rows = [row for row in measured if row['method'] == method]
+        expected[method] = [f'{100*sum(row[key] for row in rows)/len(rows):.1f}' for key in COLUMNS]
+    assert said == expected
