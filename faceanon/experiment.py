@@ -8,14 +8,16 @@ __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'fra
            'make_detector', 'make_verifier', 'shared_weights', 'raw_detector', 'fixed_verifier', 'new_nets',
            'play_game', 'learned', 'method_named', 'find_m', 'ship_faces', 'ship_gallery', 'ship_frames',
            'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack', 'code_attack', 'likeness',
-           'evaluate', 'evaluate_all', 'tradeoff_row']
+           'evaluate', 'processes', 'evaluate_all', 'tradeoff_row']
 
 # %% ../nbs/18_experiment.ipynb #73e1c4eb
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from hashlib import sha256
@@ -531,6 +533,19 @@ def evaluate(
     write_json(path, row)
     return row
 
+@contextmanager
+def processes(
+    workers:int,                     # how many, one thread each
+) -> Iterator[ProcessPoolExecutor]:  # a pool of fresh interpreters
+    "Worker processes that can be started from a notebook."
+    main = sys.modules['__main__']
+    file = main.__dict__.pop('__file__', None)  # IPython's is the notebook, which no worker can run
+    one = dict(initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        with ProcessPoolExecutor(workers, get_context('spawn'), **one) as pool: yield pool
+    finally:
+        if file is not None: main.__file__ = file
+
 def evaluate_all(
     jobs:list[tuple],  # arguments of `evaluate`
     workers:int=2,     # processes, one thread each
@@ -541,7 +556,7 @@ def evaluate_all(
         for role in ('gallery', 'known', 'unseen'): faces_of(cfg, role, side)
         for role in ('train', 'test'): frames_of(cfg, role, side)
     if workers < 2: return [evaluate(*job) for job in tqdm(jobs, desc='rows')]
-    with ProcessPoolExecutor(workers, get_context('spawn'), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with processes(workers) as pool:
         futures = {pool.submit(evaluate, *job): i for i, job in enumerate(jobs)}
         rows = [None]*len(jobs)
         for future in tqdm(as_completed(futures), total=len(jobs), desc='rows'): rows[futures[future]] = future.result()
