@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures test reproduce train lab clean
+.PHONY: figures test reproduce train lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -46,12 +46,18 @@ train: $(INSTALLED)
 
 # Recomputes every number and redraws every figure; real data only where FACEANON_DATA says it is.
 reproduce: train
-	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb)
+	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
+	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)
 	$(if $(FACEANON_DATA),$(call run_notebooks,nbs/reproduce/06_real.ipynb),@echo "== FACEANON_DATA is not set: the real data sets are left out")
 	$(call run_notebooks,$(STUDIES))
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
+
+# The notebooks and the API as a site in _docs/ that opens from the disk.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+	@echo "== open _docs/index.html in a browser"
 
 # Keeps runs/, which may hold hours of training.
 clean:

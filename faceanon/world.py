@@ -567,6 +567,7 @@ def draw_person(
     who:dict,            # an identity
     now:Moment,          # place, pose, colours
     action:str,          # one of `ACTIONS`, else ValueError
+    empty:bool=False,    # leave out the object of a near action, and nothing else
 ) -> list:               # (x, y) points in pixels that the person's box must hold
     "A person with what they hold, the same body and arms whatever the near action (ours)."
     _known_actions([action], ACTIONS)
@@ -585,7 +586,7 @@ def draw_person(
     canvas.save(); canvas.rotate(now.roll); draw_head(canvas, who, now); canvas.restore()
     points = draw_far_object(canvas, action, now) if not near else []
     draw_arm(canvas, now, skin, (now.side*.95, 1.75), hand)
-    if near:
+    if near and not empty:
         canvas.save(); canvas.rotate(now.roll)
         NEAR_OBJECTS[action](canvas, now, feature_places(who, now))
         canvas.restore()
@@ -671,8 +672,10 @@ def make_face(
     person:int,               # whose face, 0 or more, else ValueError
     number:int,               # which picture of that person, 0 or more, else ValueError
     size:int=40,              # side of the picture, pixels, at least 16, else ValueError
+    action:str|None=None,     # one of `ACTIONS`, else ValueError; all else stays. None: any, equally often
+    empty:bool=False,         # as for `draw_person`
 ) -> UInt8[Tensor, "3 s s"]:  # RGB: the enlarged face box
-    "One face picture; any of the ten actions, equally often (ours)."
+    "One face picture: a person at some moment, at an action (ours)."
     _at_least('person', person, 0)
     _at_least('number', number, 0)
     _at_least('size', size, 16)
@@ -682,13 +685,14 @@ def make_face(
     shift = rng.normal(0, .02, 2)*side
     now = draw_moment(rng, side/2 + shift[0], side/2 + shift[1], head)
     surface = skia.Surface(side, side)
-    canvas, action = surface.getCanvas(), ACTIONS[rng.integers(len(ACTIONS))]
+    canvas, drawn = surface.getCanvas(), ACTIONS[rng.integers(len(ACTIONS))]  # drawn even when the caller decides
+    action = action or drawn
     canvas.save()
     canvas.translate(-rng.uniform(0, 160 - side), -rng.uniform(0, 100 - side/2))
     draw_room(canvas, rng, 160)
     canvas.restore()
     if action == 'CleaningWindows': draw_window(canvas, now)
-    draw_person(canvas, make_identity(person), now, action)
+    draw_person(canvas, make_identity(person), now, action, empty)
     picture = to_float(render(surface, rng)[None])
     return to_uint8(resize(picture, (size, size)))[0]
 

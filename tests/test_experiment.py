@@ -158,3 +158,18 @@ def test_a_killed_evaluation_goes_on_from_the_rows_that_are_done(tmp_path, monke
     rows = evaluate_all(JOBS, workers=1)
     assert [row['method'] for row in rows] == ['mask', 'none']
     assert done.stat().st_mtime_ns == when and rows[0] == json.loads(done.read_text())
+
+
+def test_workers_start_from_a_notebook(out):
+    "IPython puts the notebook's name where a worker would look for a script to run."
+    code = ('from faceanon.config import get_preset\nfrom faceanon.experiment import evaluate_all\n'
+            'cfg = get_preset("toy", attack_faces=2, test_faces=2, frames=6, attack_steps=2, finetune_steps=1, '
+            'a_warmup=2, seed=5)\n'
+            'rows = evaluate_all([(name, cfg, "val", ("cnn",)) for name in ("mask", "none")], 2)\n'
+            'print("rows of", *(row["method"] for row in rows))')
+    cells = [dict(cell_type='code', id='a', metadata={}, source=code, outputs=[], execution_count=None)]
+    path = out/'pool.ipynb'
+    path.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
+    run = subprocess.run([sys.executable, '-m', 'IPython', '--HistoryManager.enabled=False', str(path)], cwd=ROOT,
+                         capture_output=True, text=True, timeout=200)
+    assert 'rows of mask none' in run.stdout, run.stderr[-3000:]

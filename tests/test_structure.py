@@ -28,10 +28,20 @@ MAY_IMPORT = {
     'losses': '', 'training': 'config faces losses',
     'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
     'video': 'faces', 'audit': 'video attackers metrics',
-    'plots': '',
+    'recognizers': 'attackers faces',
+    'plots': '', 'companion_plots': 'plots',
 }
 # In `experiment` world, networks, training and attackers meet to make a row.
-MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT), 'widgets': 'plots'}
+MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT)}
+# What a reader plays with: computing, drawing without torch, and controls.
+MAY_IMPORT |= {
+    'widgets': 'plots companion_plots', 'stories': 'plots', 'score_plots': 'plots', 'quiz': 'plots',
+    'lab': 'attackers baselines config experiment faces metrics quiz world',
+    'lab_widgets': 'attackers config experiment lab plots quiz score_plots world',
+    'stepper': 'attackers config experiment faces stories training world',
+    'inside_plots': 'plots', 'inside': 'anonymizer faces world',
+    'inside_widgets': 'anonymizer inside inside_plots plots world',
+}
 MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
@@ -85,7 +95,10 @@ def test_tools_stay_out_and_screens_wait_inside_functions(name):
     assert packages(imported(name, into_functions=False)) & ONLY_INSIDE_FUNCTIONS == set()
 
 
-@pytest.mark.parametrize('name', [m for m in ('plots', 'widgets') if m in MODULES])
+TORCH_FREE = ('plots', 'companion_plots', 'score_plots', 'inside_plots', 'stories', 'widgets')
+
+
+@pytest.mark.parametrize('name', [m for m in TORCH_FREE if m in MODULES])
 def test_drawing_needs_no_torch(name):
     code = f"import sys, faceanon.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
@@ -178,6 +191,8 @@ def test_notebook_is_small_and_tidy(path):
     assert path.stat().st_size <= 300_000
     assert 'widgets' not in nb['metadata'], "widget state is saved"
     assert [o['evalue'] for o in outputs if o['output_type'] == 'error'] == []
+    views = [o for o in outputs if 'application/vnd.jupyter.widget-view+json' in o.get('data', {})]
+    assert views == [], "a widget without its kernel reads 'model not found'"
     assert nb['metadata']['kernelspec']['name'] == 'python3'
     assert [c['metadata'] for c in nb['cells'] if c['metadata']] == [], "directives are comments, not cell metadata"
 

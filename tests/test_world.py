@@ -188,7 +188,7 @@ def undrawn(monkeypatch):
     "`make_frame` answers what it would draw; `make_face` notes whom, how and what, and draws nothing."
     noted = []
     monkeypatch.setattr(world, 'draw_scene', lambda people, moments, actions, *_: list(zip(moments, actions)))
-    monkeypatch.setattr(world, 'draw_person', lambda canvas, who, now, action: noted.append((now, action)))
+    monkeypatch.setattr(world, 'draw_person', lambda canvas, who, now, action, _: noted.append((now, action)))
     monkeypatch.setattr(world, 'draw_room', lambda *_: None)
     monkeypatch.setattr(world, 'render', lambda *_: torch.zeros(3, 16, 16, dtype=torch.uint8))
     return noted

@@ -1,0 +1,154 @@
+"Every notebook with widgets in a real browser: JupyterLab runs it, each control is moved once, and the output changes."
+import json
+import os
+import re
+import shutil
+from importlib.util import find_spec
+
+import pytest
+from browser import ROOT, chromium, examine, find_chromium, jupyterlab
+
+NBS = ROOT/'nbs'
+SHOWS_WIDGET = re.compile(r'(?<!def )\b\w*(?:_widget|explorer)\(|\binteract(?:ive)?\(')
+SCREENSHOTS = os.environ.get('FACEANON_SCREENSHOTS')  # a folder: every notebook is photographed, faults or not
+
+pytestmark = [pytest.mark.xdist_group('browser'), pytest.mark.timeout(300)]
+
+
+def cells_of(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+
+def shows_widget(path):
+    return any(SHOWS_WIDGET.search(''.join(c['source'])) for c in cells_of(path) if c['cell_type'] == 'code')
+
+
+NOTEBOOKS = sorted(p.relative_to(NBS) for p in NBS.rglob('*.ipynb')
+                   if '.ipynb_checkpoints' not in p.parts and shows_widget(p))
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "A browser, the address of a JupyterLab, and its folder: gone with this module, as the browser keeps an event loop."
+    path = find_chromium()
+    lacking = [what for what, there in [
+        ("Chromium (apt-get install chromium, or CHROMIUM=path)", path is not None),
+        ("playwright (pip install playwright)", find_spec('playwright') is not None),
+        ("JupyterLab (pip install jupyterlab)", find_spec('jupyterlab') is not None)] if not there]
+    if lacking:
+        why = "the browser test needs " + ', '.join(lacking)
+        if os.environ.get('CI') == 'true': pytest.fail(why, pytrace=False)
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp('lab')
+    shutil.copytree(NBS, folder/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    with jupyterlab(folder) as address, chromium(path) as context: yield context, address, folder
+
+
+def write_notebook(path, *sources):
+    import nbformat
+    kernel = {'name': 'python3', 'display_name': 'python3', 'language': 'python'}
+    nbformat.write(nbformat.v4.new_notebook(
+        metadata={'kernelspec': kernel}, cells=[nbformat.v4.new_code_cell(s) for s in sources]), path)
+
+
+@pytest.mark.parametrize('name', [pytest.param(p.as_posix(), id=p.with_suffix('').as_posix()) for p in NOTEBOOKS])
+def test_every_control_is_alive(lab, name, record_property):
+    context, address, _ = lab
+    faults, moved = examine(context, address, f'nbs/{name}', keep=SCREENSHOTS)
+    record_property('controls moved', moved)
+    assert not faults, '\n'.join(faults)
+    assert moved > 0 or name.count('/') == 0, "no widget is shown"
+
+
+# A widget with one of each kind of control, all alive, and among them one whose step back waits for a step forward.
+ALIVE = '''
+import io, time
+import ipywidgets as W
+from PIL import Image
+from matplotlib.figure import Figure
+from IPython.display import display
+from faceanon.plots import preview
+
+def png(shade):
+    Image.new('RGB', (40, 40), (shade % 256, 80, 80)).save(out := io.BytesIO(), 'png')
+    return out.getvalue()
+
+options = dict(options=['a', 'b', 'c'])
+kinds = [W.IntSlider(description='int', value=100), W.FloatLogSlider(description='log'), W.Dropdown(**options),
+         W.IntRangeSlider(description='range'), W.SelectionSlider(**options, continuous_update=False),
+         W.Select(**options), W.SelectMultiple(**options), W.RadioButtons(**options), W.ToggleButtons(**options),
+         W.ToggleButton(description='toggle'), W.Checkbox(description='box'), W.Text(description='text'),
+         W.Textarea(description='area'), W.IntText(description='number'), W.ColorPicker(description='colour'),
+         W.BoundedFloatText(description='most', value=1, max=1, step=.1), W.Play(description='play', interval=200)]
+said, plot, shown, forward, back = W.HTML(), W.Output(), W.Image(), W.Button(description='on'), W.Button(icon='back')
+step = 0
+
+def redraw(_=None):
+    said.value = repr([k.value for k in kinds[:8]]) + str(step)
+    shown.value = png(ord(kinds[8].value) + 50 * kinds[9].value + kinds[-1].value)
+    with plot:
+        plot.clear_output(wait=True)
+        fig = Figure(figsize=(2, 1)); fig.text(.1, .5, repr([k.value for k in kinds[8:]])[-40:]); display(preview(fig))
+        print([k.value for k in kinds[10:]])
+
+def go(by):
+    global step
+    step = max(0, step + by)
+    redraw()
+
+for k in kinds: k.observe(redraw, 'value')
+back.on_click(lambda _: go(-1)); forward.on_click(lambda _: go(1))
+redraw()
+tabs = W.Tab([W.VBox([back, forward, *kinds[:9]]), W.VBox(kinds[9:])], titles=['first', 'second'])
+W.VBox([tabs, said, shown, plot])
+'''
+
+
+def test_live_controls_of_every_kind_are_found_alive(lab):
+    context, address, folder = lab
+    write_notebook(folder/'alive.ipynb', ALIVE)
+    assert examine(context, address, 'alive.ipynb', keep=SCREENSHOTS) == ([], 17 + 1 + 2 + 2)
+
+
+
+
+# One of everything that is wrong, and a slider that is alive. The dead one draws anew, and draws the same.
+FAULTY = ["""
+import ipywidgets as W
+from IPython.display import HTML
+alive, dead, said, plot = W.IntSlider(description='alive'), W.IntSlider(description='dead'), W.HTML(), W.Output()
+never, raises = W.Button(description='never', disabled=True), W.Button(description='raises')
+alive.observe(lambda change: setattr(said, 'value', str(change['new'])), 'value')
+raises.on_click(lambda _: setattr(said, 'value', 'ended') or 1 / 0)
+
+@plot.capture()
+def draw_the_same(_=None):
+    plot.clear_output()
+    print('always the same')
+
+dead.observe(draw_the_same, 'value')
+draw_the_same()
+W.VBox([alive, dead, never, raises, said, plot])
+""",
+"import warnings; warnings.warn('take care')",
+"HTML('<img src=https://pictures.example/x.png>')",
+"W.HTML('<input type=week>')",
+"raise KeyError('lost')"]
+
+CAUGHT = [
+    r"asks the network for https://pictures\.example/x\.png",
+    r"stderr: [^\0]*UserWarning: take care[^\0]*", r"shows 'UserWarning'",
+    r"error: KeyError: 'lost'", r"shows 'Traceback'",
+    r"a picture is not there: https://pictures\.example/x\.png",
+    r"widget 1: slider 'dead' changes nothing",
+    r"widget 1: button 'never' was never to be had",
+    r"widget 2: unknown 'input week' cannot be tested",
+    r"error: ZeroDivisionError: division by zero",  # raised by a button, which JupyterLab itself does not show
+]
+
+
+def test_what_a_reader_would_stumble_over_is_caught(lab):
+    context, address, folder = lab
+    write_notebook(folder/'faulty.ipynb', *FAULTY)
+    faults, _ = examine(context, address, 'faulty.ipynb', keep=SCREENSHOTS or folder)
+    assert [f for f in faults if not any(re.fullmatch(c, f) for c in CAUGHT)] == [], "a false alarm"
+    assert [c for c in CAUGHT if not any(re.fullmatch(c, f) for f in faults)] == [], "not caught"
