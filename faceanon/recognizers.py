@@ -112,8 +112,6 @@ class MobileFaceNet(nn.Module):
         x = self.GDC_bn(self.GDC_dw(self.prelu(self.sep_bn(self.sep(x)))))
         return self.last_bn(self.features(x)).flatten(1)
 
-    forward = embed
-
 # %% ../nbs/29_recognizers.ipynb #66e19325
 def load_mobilefacenet(
     path:Path,          # a state dict as `torch.save` writes it, with or without the prefix `arcface.`

@@ -371,7 +371,7 @@ def stepper_widget(
     from ipywidgets import HTML, Button, Dropdown, HBox, IntSlider, Label, ToggleButton, ToggleButtons, VBox
     start = Dropdown(options=list(starts), description='M begins')
     back, on, probe = (Button(description=text) for text in ('step back', 'step on', 'ask the probe'))
-    run = ToggleButton(description='play', tooltip='again to pause')
+    run = ToggleButton(description='play', tooltip='one step after another')
     every = IntSlider(value=1, min=1, max=20, description='stride', tooltip='steps between two pages')
     level, dials, line, shown = ToggleButtons(options=LEVELS), dial_controls(cfg), Label(), HTML()
     state = dict(game=starts[start.value](), at=0)
@@ -398,6 +398,7 @@ def stepper_widget(
             step()
             await sleep(.02)  # the kernel hears the controls
     def toggled(change):
+        run.description = 'pause' if change['new'] else 'play'
         if change['new']: state['task'] = get_running_loop().create_task(playing())
     back.on_click(lambda _: to(max(0, state['at'] - every.value)))
     on.on_click(step)

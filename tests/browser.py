@@ -189,15 +189,15 @@ def move(page, control, far=False):
 
 
 def rest(page, control):
-    "Waits till nothing moves; what runs like a film is stopped by the control that started it. False if it goes on."
+    "Waits till nothing moves; what runs like a film is stopped first, by whatever offers to. False if it goes on."
     settle = f"asked.settle({control['area']}, {QUIET}, {MOVING}, {BUSY})"
     if control['kind'] == 'play' and at(page, control).locator('.fa-pause').count(): move(page, control)
-    if (state := page.evaluate(settle)) == 'moving' and control['kind'] in ('button', 'toggle', 'checkbox'):
-        for other in page.evaluate('asked.controls()'):  # its own label may have become 'Pause'
-            if other['key'] == control['key'] or re.search('pause|stop', other['key'], re.IGNORECASE):
-                if other['visible'] and other['enabled']: move(page, other)
-                if (state := page.evaluate(settle)) == 'still': break
-    return state == 'still'
+    if control['kind'] in ('button', 'toggle', 'checkbox'):
+        state = page.evaluate(settle)
+        for other in page.evaluate('asked.controls()'):  # a slow film may look like rest: its label says what it is
+            stops = re.search('pause|stop', other['key'], re.IGNORECASE) or other['key'] == control['key'] and state != 'still'
+            if stops and other['visible'] and other['enabled']: move(page, other)
+    return page.evaluate(settle) == 'still'
 
 
 def moves_something(page, control, patience=PATIENCE, far=False):
