@@ -195,7 +195,8 @@ def rest(page, control):
     if control['kind'] in ('button', 'toggle', 'checkbox'):
         state = page.evaluate(settle)
         for other in page.evaluate('asked.controls()'):  # a slow film may look like rest: its label says what it is
-            stops = re.search('pause|stop', other['key'], re.IGNORECASE) or other['key'] == control['key'] and state != 'still'
+            itself = state == 'moving' and other['key'] == control['key']
+            stops = itself or re.search('pause|stop', other['key'], re.IGNORECASE)
             if stops and other['visible'] and other['enabled']: move(page, other)
     return page.evaluate(settle) == 'still'
 

