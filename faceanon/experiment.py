@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'frames_of', 'real_faces', 'real_frames', 'new_m',
-           'new_d', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder', 'keep_module',
-           'make_detector', 'make_verifier', 'shared_weights', 'raw_detector', 'fixed_verifier', 'new_nets',
-           'play_game', 'learned', 'method_named', 'find_m', 'ship_faces', 'ship_gallery', 'ship_frames',
+           'new_d', 'recognizer_path', 'new_a', 'action_names', 'train_data', 'data_settings', 'run_folder',
+           'keep_module', 'make_detector', 'make_verifier', 'shared_weights', 'raw_detector', 'fixed_verifier',
+           'new_nets', 'play_game', 'learned', 'method_named', 'find_m', 'ship_faces', 'ship_gallery', 'ship_frames',
            'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack', 'code_attack', 'likeness',
            'evaluate', 'processes', 'evaluate_all', 'tradeoff_row']
 
@@ -38,9 +38,10 @@ from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embe
 from .baselines import BASELINES, k_same, noise
 from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
-from .detector import ActionDetector, resnet_detector, small_detector
+from .detector import ActionDetector, find_mobilenet, mobilenet_detector, resnet_detector, small_detector
 from .discriminator import CodeReader, SmallSphereFace, SphereFace20
 from .faces import crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
+from .recognizers import AlignedRecognizer, load_mobilefacenet
 from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at_far
 from .training import Nets, TrainData, finetune_a, half, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
@@ -166,16 +167,25 @@ def new_m(
 def new_d(
     cfg:TrainConfig,  # reads `preset`, `d_width`
     people:int,       # C, identities to tell apart
-) -> nn.Module:       # untrained
-    "D: SphereFace-20 in the paper's preset, the small one elsewhere."
-    return SphereFace20(people) if cfg.preset == 'paper' else SmallSphereFace(people, cfg.d_width)
+) -> nn.Module:       # untrained, but for a recogniser that others trained
+    "D: SphereFace-20 in the paper's preset, MobileFaceNet on real faces, the small one elsewhere."
+    if cfg.preset == 'paper': return SphereFace20(people)
+    if cfg.preset == 'real': return AlignedRecognizer(load_mobilefacenet(recognizer_path()), people, cfg.d_frozen)
+    return SmallSphereFace(people, cfg.d_width)
+
+def recognizer_path() -> Path: # DataError where it is not
+    "Where the weights of MobileFaceNet lie."
+    path = data_folder('weights')/'mobilefacenet_arcface_casia.pth'
+    if not path.is_file(): raise DataError(f"{path}: expected weights of MobileFaceNet, no such file")
+    return path
 
 def new_a(
-    cfg:TrainConfig,   # reads `preset`, `source`, `frame_size`
-) -> ActionDetector:   # untrained
-    "A: ResNet-101 in the paper's preset, the small backbone elsewhere."
+    cfg:TrainConfig,   # reads `backbone`, `source`, `frame_size`
+) -> ActionDetector:   # untrained, but for ImageNet weights of a MobileNet where there are any
+    "A: ResNet-101 in the paper's preset, MobileNetV2 on real frames, the small backbone elsewhere."
     classes = len(action_names(cfg))
-    if cfg.preset == 'paper': return resnet_detector(classes, 101, cfg.frame_size)
+    if cfg.backbone == 'resnet101': return resnet_detector(classes, 101, cfg.frame_size)
+    if cfg.backbone == 'mobilenet': return mobilenet_detector(classes, cfg.frame_size, find_mobilenet())
     return small_detector(classes, cfg.frame_size)
 
 def action_names(
@@ -244,8 +254,10 @@ def make_verifier(
     if not path.exists():
         seed_everything(0)
         D = new_d(cfg, cfg.people).to(device)
-        steps = train_identity(D, train_data(cfg, device), replace(cfg, seed=0))
-        for _ in tqdm(steps, total=cfg.attack_steps, desc='verifier'): pass
+        if isinstance(D, AlignedRecognizer): D.name_by_means(*faces_of(data_settings(cfg), 'train'))
+        else:
+            steps = train_identity(D, train_data(cfg, device), replace(cfg, seed=0))
+            for _ in tqdm(steps, total=cfg.attack_steps, desc='verifier'): pass
         keep_module(path, D)
     return path
 

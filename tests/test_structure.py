@@ -29,7 +29,7 @@ MAY_IMPORT = {
     'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
     'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
     'video': 'baselines faces finders pictures tracks', 'audit': 'attackers faces metrics pictures tracks video',
-    'recognizers': 'attackers faces',
+    'recognizers': 'attackers discriminator faces',
     'plots': '', 'companion_plots': 'plots',
 }
 # In `experiment` world, networks, training and attackers meet to make a row.
