@@ -62,6 +62,7 @@ class TrainConfig:
     lr_drop:float = .3          # M and A learn this much slower after 7/12 of the steps; .1 in the paper
     lr_a:float = 3e-4           # Adam, A in the game; 1e-3 in the paper
     a_warmup:int = 1800         # steps of A on original frames before the game
+    warmup_lr:float = 2e-3      # AdamW, A when it learns names; half of it when it learns places too
     finetune_steps:int = 250    # steps of A alone on a method's frames afterwards: the paper's T2
     finetune_lr:float = 1e-3    # Adam, A alone
     attack_steps:int = 1000     # steps of each retrained attacker
@@ -75,7 +76,8 @@ class TrainConfig:
             face_size=self.face_size >= 16 and self.face_size % 4 == 0,
             frame_size=self.frame_size >= 32 and self.frame_size % 32 == 0,
             pad=self.pad >= 1, objective=self.objective in OBJECTIVES, decoder=self.decoder in DECODERS,
-            source=self.source in ('world', 'real'), backbone=self.backbone in BACKBONES, d_start=self.d_start in ('fresh', 'verifier'),
+            source=self.source in ('world', 'real'), backbone=self.backbone in BACKBONES,
+            d_start=self.d_start in ('fresh', 'verifier'),
             steps=self.steps >= 0, margin=self.margin >= 1, d_pool=self.d_pool >= 1, d_steps=self.d_steps >= 1,
             people=self.people >= (3 if self.source == 'world' else 2),  # a frame of the world shows up to three
             m_noise=self.m_noise > 0 or self.m_noise == 0 == self.rate_weight,  # without noise a rate means nothing
@@ -93,10 +95,12 @@ PRESETS = dict(
              d_restart=2, a_warmup=4, finetune_steps=3, attack_steps=6, attack_faces=4, test_faces=3, test_frames=12,
              checkpoint_every=2),
     small=dict(),
-    real=dict(source='real', backbone='mobilenet', d_start='verifier', d_frozen=4, face_size=80, frame_size=320, pad=2.2,
-              people=430, faces_per_person=20, frames=1600, steps=450, batch_faces=24, batch_frames=4, lr_d=3e-4,
-              a_warmup=700, finetune_steps=120, attack_steps=300, attack_faces=20, test_faces=10, test_frames=600,
-              checkpoint_every=50),
+    real=dict(source='real', backbone='mobilenet', d_start='verifier', d_frozen=4, face_size=80, frame_size=320,
+              pad=2.2, people=430, faces_per_person=20, frames=1600, steps=400, batch_faces=24, batch_frames=4,
+              lr_d=3e-4,
+              r_steps=2, read_weight=.4,
+              a_warmup=400, warmup_lr=3e-4, lr_a=1e-4, finetune_steps=120, finetune_lr=1e-4, attack_steps=300,
+              attack_faces=20, test_faces=10, test_frames=600, checkpoint_every=40),
     paper=dict(source='real', backbone='resnet101', face_size=256, frame_size=352, pad=2.2, m_width=64,
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),
 )

@@ -129,7 +129,8 @@ def load_mobilefacenet(
     return net.eval()
 
 # %% ../nbs/29_recognizers.ipynb #1613f6d3
-MEAN_POINTS = ((.397, .451), (.602, .449), (.502, .550), (.414, .631), (.592, .629))  # of a box 2.2 times the face's, x and y over S
+# in a box 2.2 times the face's: x and y over the box's side
+MEAN_POINTS = ((.397, .451), (.602, .449), (.502, .550), (.414, .631), (.592, .629))
 
 class AlignedRecognizer(nn.Module):
     "A recogniser of aligned faces that takes them unaligned, and names people (Sec. 4, face classifier)."
