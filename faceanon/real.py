@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCRATCH', 'Photographs', 'photographs', 'verification_row', 'eer_interval', 'nearest_mean_rank1', 'NamingRecognizer',
            'tuned_attacker', 'train_inverse', 'through', 'has_dlib', 'dlib_nets', 'dlib_embeddings', 'few_of_each',
-           'track_sets', 'average_tracks', 'judge', 'scratch_attacks', 'recognizer_attacks', 'row_over_tracks',
+           'track_sets', 'average_tracks', 'fixed_attacker', 'scratch_attacks', 'recognizer_attacks', 'row_over_tracks',
            'dlib_attack', 'attack_photographs', 'worst_row', 'evaluate_real', 'real_tradeoff_row']
 
 # %% ../nbs/34_real.ipynb #95f38183
@@ -109,7 +109,7 @@ def nearest_mean_rank1(
 
 # %% ../nbs/34_real.ipynb #f45ed8c5
 class NamingRecognizer(nn.Module):
-    "MobileFaceNet on aligned faces, with a classifier."
+    "MobileFaceNet on aligned faces, in bfloat16, with a classifier."
     def __init__(self,
         net:MobileFaceNet,  # trained; goes on learning here
         classes:int,        # C, number of people
@@ -121,7 +121,7 @@ class NamingRecognizer(nn.Module):
         faces:Float[Tensor, "n 3 112 112"],  # RGB in [0, 1], aligned
     ) -> Float[Tensor, "n 128"]:             # not normalised
         "What it knows of each face."
-        return self.net.embed(faces)
+        with half(faces.device): return self.net.embed(faces).float()
 
     def classify(self,
         embeddings:Float[Tensor, "n 128"],  # from `embed`
@@ -132,7 +132,6 @@ class NamingRecognizer(nn.Module):
 
 def tuned_attacker(
     name:str,                            # for the tables
-    net:MobileFaceNet,                   # a copy of its own
     faces:UInt8[Tensor, "n 3 112 112"],  # aligned, what it may learn from
     ids:Int[Tensor, "n"],                # their names, from 0
     steps:int,                           # of AdamW, 32 faces each
@@ -141,6 +140,7 @@ def tuned_attacker(
     "A recogniser that goes on learning on a method's faces (ours)."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        net = load_mobilefacenet(recognizer_path())
         attacker = Attacker(name, NamingRecognizer(net, int(ids.max()) + 1), int(ids.max()) + 1)
     for _ in train_attacker(attacker, faces, ids, steps, 32, lr=1e-3, seed=seed): pass
     attacker.net.eval()
@@ -256,9 +256,9 @@ def average_tracks(
 # %% ../nbs/34_real.ipynb #82fd5645
 SCRATCH = ('cnn', 'sphere-standardized')  # two builds, one of them reads what deviates from the mean picture
 
-def judge() -> MobileFaceNet: # as published, in evaluation mode
-    "A fresh copy of the recogniser."
-    return load_mobilefacenet(recognizer_path()).to(memory_format=torch.channels_last)
+def fixed_attacker() -> Attacker: # in evaluation mode
+    "The recogniser as published."
+    return Attacker('fixed', NamingRecognizer(load_mobilefacenet(recognizer_path()), 1).eval(), 0)
 
 def scratch_attacks(
     originals:dict,   # role -> `Photographs`: 'unseen'
@@ -280,32 +280,31 @@ def scratch_attacks(
 
 def recognizer_attacks(
     originals:dict,   # role -> `Photographs`: 'gallery', 'known', 'unseen'
-    shipped:dict,     # the same, as shipped; its gallery may hold several draws of each picture
+    shipped:dict,     # the same, as shipped, and 'tracks'; its gallery may hold several draws of each picture
     cfg:TrainConfig,  # `attack_steps`, `seed`
-) -> Iterator[dict]:  # rows: fixed, tuned, pairs, reconstruction
+) -> Iterator[dict]:  # rows: fixed, tuned, its averages over tracks, pairs, reconstruction
     "Attackers that begin with a recogniser."
     clear, hidden = ({role: s[role].aligned() for role in ('gallery', 'known', 'unseen')} for s in (originals, shipped))
-    names, ids = shipped['gallery'].ids, shipped['known'].ids
+    names, count = shipped['gallery'].ids, len(clear['gallery'])
     steps = max(1, cfg.attack_steps*2//3)
-    both = torch.cat([clear['gallery'], hidden['gallery'][:len(clear['gallery'])]])
-    draws = len(shipped['gallery'].faces)//len(originals['gallery'].faces)
+    draws = len(names)//count
     wanted = originals['gallery'].faces.repeat(draws, 1, 1, 1)
     inverse = train_inverse(shipped['gallery'].faces, wanted, steps, cfg.seed)
     drawn = {role: shipped[role].changed(through(inverse, shipped[role].faces)).aligned()
              for role in ('known', 'unseen')}
-    fixed = Attacker('fixed', judge(), 0)
-    for reader, seen in (
-            (fixed, hidden), (tuned_attacker('tuned', judge(), hidden['gallery'], names, steps, cfg.seed), hidden),
-            (tuned_attacker('pairs', judge(), both, originals['gallery'].ids.repeat(2), steps, cfg.seed), hidden),
-            (Attacker('reconstruction', fixed.net, 0), drawn)):
-        places, known = (embed_all(reader, faces, 64) for faces in (clear['gallery'], seen['known']))
-        if reader.name == 'tuned': places = embed_all(reader, hidden['gallery'][:len(places)], 64)
+    both = torch.cat([clear['gallery'], hidden['gallery'][:count]])
+    tuned = tuned_attacker('tuned', hidden['gallery'], names, steps, cfg.seed)
+    pairs = tuned_attacker('pairs', both, names[:count].repeat(2), steps, cfg.seed)
+    few = few_of_each(names[:count], len(names), 3)
+    for reader, seen in ((fixed_attacker(), hidden), (tuned, hidden), (pairs, hidden),
+                         (Attacker('reconstruction', fixed_attacker().net, 0), drawn)):
+        places = embed_all(reader, (hidden if reader is tuned else clear)['gallery'][few], 64)
+        rank1 = nearest_mean_rank1(places, names[few], embed_all(reader, seen['known'], 64), shipped['known'].ids)
         read = [embed_all(reader, faces['unseen'], 64) for faces in (clear, seen)]
-        row = verification_row(reader.name, *read, originals['unseen'].ids)
-        rank1 = nearest_mean_rank1(places, originals['gallery'].ids, known, ids)
         low, high = eer_interval(read[1], originals['unseen'].ids)
-        yield row | dict(rank1=rank1, chance=chance_rank_k(int(names.max()) + 1, 1), eer_low=low, eer_high=high)
-        if reader.name == 'tuned': yield row_over_tracks(reader, shipped['tracks'])
+        yield verification_row(reader.name, *read, originals['unseen'].ids) | dict(
+            rank1=rank1, chance=chance_rank_k(int(names.max()) + 1, 1), eer_low=low, eer_high=high)
+    yield row_over_tracks(tuned, shipped['tracks'])
 
 def row_over_tracks(
     reader:Attacker,  # of aligned faces
