@@ -18,10 +18,10 @@ from torch import Tensor
 from .faces import check_boxes, check_pictures
 from .metrics import average_precision, frame_map, mean_over
 
-# %% ../nbs/35_tubes.ipynb #78521509
+# %% ../nbs/35_tubes.ipynb #089a60c8
 def _numbers(value) -> np.ndarray:
     "A tensor on any device, an array or a list, as float64."
-    return np.asarray(torch.as_tensor(value).detach().cpu(), dtype=float)
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=float)
 
 
 def _check_areas(boxes:Float[np.ndarray, "n 4"], where:str) -> None:
