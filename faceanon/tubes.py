@@ -107,13 +107,13 @@ def _best_path(
     while before[path[-1]] >= 0: path.append(int(before[path[-1]]))
     return path[::-1]
 
-# %% ../nbs/35_tubes.ipynb #3fe6ecc1
-def _make_tube(label:int, times:np.ndarray, boxes:np.ndarray, scores:np.ndarray) -> dict:
+# %% ../nbs/35_tubes.ipynb #bc2c67ff
+def _make_tube(label:int, steady:int, times:np.ndarray, boxes:np.ndarray, scores:np.ndarray) -> dict:
     "A path as a tube: boxes between known ones lie on a straight line (ours)."
     every = np.arange(times[0], times[-1] + 1)
     filled = np.stack([np.interp(every, times, side) for side in boxes.T], 1)
-    return dict(label=label, score=float(scores.sum()/len(every)), frames=(int(every[0]), int(every[-1]) + 1),
-                boxes=torch.from_numpy(filled).float())
+    return dict(label=label, score=float(scores.sum()/max(len(every), steady)),
+                frames=(int(every[0]), int(every[-1]) + 1), boxes=torch.from_numpy(filled).float())
 
 
 def _read_found(found:Sequence[dict]) -> tuple[np.ndarray, ...]:
@@ -134,18 +134,18 @@ def _read_found(found:Sequence[dict]) -> tuple[np.ndarray, ...]:
     times, boxes, labels, scores = map(np.concatenate, columns)
     return times.astype(int), boxes, labels.astype(int), scores
 
-# %% ../nbs/35_tubes.ipynb #b82040d8
+# %% ../nbs/35_tubes.ipynb #6cf0e7be
 def link_tubes(
     found:Sequence[dict],  # a frame of one clip each, as `ActionDetector.detect` gives: `boxes`, `labels`, `scores`
     iou_weight:float=1.,   # lambda: what a full overlap is worth beside a score of 1, at least 0
     min_iou:float=.2,      # boxes are linked that overlap by strictly more than this, in [0, 1)
     gap:int=5,             # most frames in a row without a box that a link bridges
-    shortest:int=1,        # fewest frames of a tube
+    steady:int=8,          # frames by which a shorter tube's scores are divided, at least 1
 ) -> list[dict]:           # tubes `label`, `score` in [0, 1], `frames` (first, end), `boxes` (T, 4); best score first
     "Best paths through the boxes of each class, one after another (Gkioxari & Malik 2015, Sec. 3.3)."
     if not 0 <= iou_weight < math.inf: raise ValueError(f"iou_weight must be 0 or more and finite, got {iou_weight}")
     if not 0 <= min_iou < 1: raise ValueError(f"min_iou must lie in [0, 1), got {min_iou}")
-    if gap < 0 or shortest < 1: raise ValueError(f"need gap >= 0 and shortest >= 1, got {gap} and {shortest}")
+    if gap < 0 or steady < 1: raise ValueError(f"need gap >= 0 and steady >= 1, got {gap} and {steady}")
     times, boxes, labels, scores = _read_found(found)
     tubes = []
     for label in np.unique(labels).tolist():
@@ -155,8 +155,7 @@ def link_tubes(
         while free.any():
             path = _best_path(scores[mine], links, free)
             free[path] = False
-            tubes.append(_make_tube(label, *(v[mine[path]] for v in (times, boxes, scores))))
-    tubes = [t for t in tubes if t['frames'][1] - t['frames'][0] >= shortest]
+            tubes.append(_make_tube(label, steady, *(v[mine[path]] for v in (times, boxes, scores))))
     return sorted(tubes, key=lambda t: -t['score'])
 
 # %% ../nbs/35_tubes.ipynb #6ab99550

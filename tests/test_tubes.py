@@ -76,7 +76,7 @@ def slow_links(found, label, iou_weight=1., min_iou=.2, gap=5):
         free = [r for r in free if r not in path]
 
 
-def slow_tubes(found, label, **settings):
+def slow_tubes(found, label, steady=8, **settings):
     "The paths, with boxes put between known ones."
     for path in slow_links(found, label, **settings):
         boxes = {t: b for t, b, _ in path}
@@ -84,7 +84,7 @@ def slow_tubes(found, label, **settings):
             for f in range(t + 1, u): boxes[f] = [x + (y - x)*(f - t)/(u - t) for x, y in zip(a, b)]
         first, end = min(boxes), max(boxes) + 1
         yield make_tube(first, [boxes[f] for f in range(first, end)], label=label,
-                        score=sum(s for *_, s in path)/(end - first))
+                        score=sum(s for *_, s in path)/max(end - first, steady))
 
 
 def some_clip(seed, frames=6, most=5):
@@ -99,7 +99,8 @@ def some_clip(seed, frames=6, most=5):
 def as_rows(found): return sorted((t['label'], t['frames'], round(t['score'], 5)) for t in found)
 
 
-SETTINGS = [dict(), dict(gap=0), dict(iou_weight=0.), dict(iou_weight=3., min_iou=0.), dict(min_iou=.45, gap=1)]
+SETTINGS = [dict(), dict(gap=0), dict(iou_weight=0., steady=1), dict(iou_weight=3., min_iou=0.),
+            dict(min_iou=.45, gap=1, steady=3)]
 
 
 @pytest.mark.parametrize('settings', SETTINGS)
@@ -114,20 +115,26 @@ def test_linking_equals_trying_every_path(seed, settings):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_every_detection_is_in_one_tube_and_short_ones_can_go(seed):
+def test_every_detection_is_in_one_tube(seed):
     found = some_clip(seed, frames=12, most=6)
-    got = link_tubes(found)
+    got = link_tubes(found, steady=1)
     assert sum(t['score']*(t['frames'][1] - t['frames'][0]) for t in got) == pytest.approx(
         sum(d['scores'].sum() for d in found))
-    long = link_tubes(found, shortest=4)
-    assert as_rows(long) == [r for r in as_rows(got) if r[1][1] - r[1][0] >= 4]
-    assert 0 < len(long) < len(got)
+
+
+def test_a_splinter_comes_after_a_long_tube():
+    frame = lambda *scores: dict(boxes=[[0, 40*i, 8, 40*i + 8] for i in range(len(scores))], labels=[1]*len(scores),
+                                 scores=scores)
+    clip = [frame(.6)]*5 + [frame(.6, .95)] + [frame(.6)]*5
+    assert [t['frames'] for t in link_tubes(clip)] == [(0, 11), (5, 6)]
+    assert [t['score'] for t in link_tubes(clip)] == pytest.approx([.6, .95/8])
+    assert [t['score'] for t in link_tubes(clip, steady=1)] == pytest.approx([.95, .6])
 
 
 def test_a_gap_is_bridged_up_to_its_length():
     box, none = dict(boxes=[[0, 0, 8, 8]], labels=[1], scores=[.8]), dict(boxes=[], labels=[], scores=[])
     clip = [box, none, none, box]
-    (bridged,), apart = link_tubes(clip, gap=2), link_tubes(clip, gap=1)
+    (bridged,), apart = link_tubes(clip, gap=2, steady=1), link_tubes(clip, gap=1)
     assert bridged['frames'] == (0, 4) and bridged['score'] == pytest.approx(.4) and len(apart) == 2
 
 
@@ -138,10 +145,10 @@ def test_boxes_that_overlap_by_just_the_limit_are_not_linked():
 
 def test_classes_are_linked_apart():
     clip = [dict(boxes=[[0, 0, 8, 8]], labels=[label], scores=[.5]) for label in (1, 2, 1)]
-    assert as_rows(link_tubes(clip)) == [(1, (0, 3), round(1/3, 5)), (2, (1, 2), .5)]
+    assert as_rows(link_tubes(clip, steady=1)) == [(1, (0, 3), round(1/3, 5)), (2, (1, 2), .5)]
 
 
-def test_detections_on_a_device_with_gradient_and_without_boxes_are_read():
+def test_tensors_with_gradient_and_frames_without_boxes_are_read():
     none = dict(boxes=torch.empty(0, 4), labels=torch.empty(0, dtype=torch.int64), scores=torch.empty(0))
     some = dict(boxes=torch.tensor([[0., 0, 4, 4]], requires_grad=True), labels=torch.tensor([1]),
                 scores=torch.tensor([.5], requires_grad=True))
@@ -166,7 +173,7 @@ def test_a_frame_that_cannot_be_linked_is_named(frame, words):
 
 @pytest.mark.parametrize('settings, words', [
     (dict(iou_weight=-1.), 'iou_weight'), (dict(iou_weight=math.nan), 'iou_weight'), (dict(min_iou=1.), 'min_iou'),
-    (dict(gap=-1), 'gap >= 0'), (dict(shortest=0), 'shortest >= 1'),
+    (dict(gap=-1), 'gap >= 0'), (dict(steady=0), 'steady >= 1'),
 ])
 def test_settings_that_mean_nothing_are_refused(settings, words):
     with pytest.raises(ValueError, match=words): link_tubes([], **settings)
@@ -375,7 +382,9 @@ FAULTS = {
                           lambda: [test_linking_equals_trying_every_path(s, d) for s in range(4) for d in SETTINGS]),
     'linked at the limit': ('overlaps > min_iou', 'overlaps >= min_iou',
                             test_boxes_that_overlap_by_just_the_limit_are_not_linked),
-    'score of a gap': ('scores.sum()/len(every)', 'scores.mean()', test_a_gap_is_bridged_up_to_its_length),
+    'score of a gap': ('scores.sum()/max(len(every), steady)', 'scores.sum()/max(len(scores), steady)',
+                       test_a_gap_is_bridged_up_to_its_length),
+    'a splinter not marked down': ('max(len(every), steady)', 'len(every)', test_a_splinter_comes_after_a_long_tube),
     'hit at the threshold': ('row[best] > threshold', 'row[best] >= threshold',
                              test_an_overlap_of_exactly_the_threshold_is_a_miss),
     'a truth claimed twice': ('and best not in taken', '', test_a_truth_is_claimed_once),
