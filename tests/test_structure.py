@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'config': '', 'world': 'config faces', 'datasets': 'config faces', 'faces': '',
     'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
     'losses': '', 'training': 'config faces losses',
-    'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
+    'baselines': 'faces', 'metrics': '', 'tubes': 'faces metrics', 'attackers': 'discriminator metrics losses',
     'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
     'video': 'baselines faces finders pictures tracks', 'audit': 'attackers faces metrics pictures tracks video',
     'recognizers': 'attackers discriminator faces',
