@@ -121,8 +121,8 @@ def link(
             track.sure, track.links = track.sure or bool(scores[row] >= sure), track.links + 1
     return new
 
-# %% ../nbs/31_tracks.ipynb #9b86fe41
-@dataclass(frozen=True)
+# %% ../nbs/31_tracks.ipynb #9f114c23
+@dataclass(frozen=True, eq=False)
 class Seen:
     "A frame after the detector (ours)."
     frame:int                  # number in display order; each frame once, without a gap
@@ -199,7 +199,9 @@ def box_at(
         box = (1 - share)*boxes[i-1] + share*boxes[i]
         return grown(box, min(time - times[i-1], times[i] - time)), 'filled', None
     if track.sure and i == 0 and times[0] - time <= scene.extend:
-        return beyond(times[:MEMORY], boxes[:MEMORY], 0, time), 'extended', None
+        # no link from further ahead than a stream surely knows
+        some = min(MEMORY, bisect_left(times, times[0] + scene.gap - scene.extend + 1))
+        return beyond(times[:some], boxes[:some], 0, time), 'extended', None
     if track.sure and i == len(times) and time - times[-1] <= scene.extend:
         return beyond(times[-MEMORY:], boxes[-MEMORY:], -1, time), 'extended', None
     return None
