@@ -22,6 +22,7 @@ from faceanon.tracks import (
     link,
     read_sidecar,
     seen_batch,
+    smoothed,
     write_sidecar,
 )
 
@@ -103,6 +104,13 @@ def test_a_smoothed_box_holds_the_box_that_was_found(smooth):
     assert all(np.abs(np.subtract(r.faces[0].box, boxes[r.frame])).max() < .011 for r in rows)
 
 
+def test_smoothing_by_hand():
+    boxes = {t: np.array([100. - 10*(t == 5), 50, 140, 90 + 10*(t == 5)]) for t in range(-3, 12)}
+    left, bottom = zip(*[smoothed(boxes, t, 2)[[0, 3]] for t in range(12)])
+    np.testing.assert_allclose(left, [100, 98, 96, 94, 92, 90, 92, 94, 96, 98, 100, 100])
+    np.testing.assert_allclose(np.array(left) + bottom, [190]*12)
+
+
 def test_smoothing_makes_boxes_tremble_less():
     draw = np.random.default_rng(1)
     boxes = [path_of(t) + draw.normal(0, 2, 4) for t in range(80)]
@@ -129,21 +137,18 @@ def test_a_doubtful_face_counts_in_the_course_of_a_sure_track():
     assert {r.doubt for r in lonely} == {''}
 
 
-def test_a_sure_face_is_linked_before_a_doubtful_one():
-    rows = []
-    for t in range(20):
-        boxes = np.array([path_of(t) + [3, 3, 3, 3], path_of(t)]) if t else np.array([path_of(t) + [3, 3, 3, 3]])
-        rows.append(Seen(t, t, boxes, np.array([.9, .2])[:len(boxes)]))
-    out = list(follow(rows, WIDTH, HEIGHT))
-    assert all(next(f for f in r.faces if f.track == 0).score == .9 for r in out)
+def test_a_sure_face_is_linked_before_a_doubtful_one_that_is_nearer():
+    rows = list(seen(20, lambda t: True))
+    rows[10] = Seen(10, 400, np.array([path_of(10), path_of(10) + 8]), np.array([.3, .9]))
+    assert [(f.track, f.score) for f in list(follow(rows, WIDTH, HEIGHT))[10].faces] == [(0, .9), (1, .3)]
 
 
-@pytest.mark.parametrize('every', [1, 2])
+@pytest.mark.parametrize('every', [1, 2, 4])
 def test_people_who_pass_each_other_keep_their_numbers(every):
     draw, rows = np.random.default_rng(0), []
-    people = [lambda t: path_of(t, (20, 100), (4, 0)), lambda t: path_of(t, (260, 130), (-4, 0), 36),
-              lambda t: path_of(t, (20, 20), (2, 2))]
-    for t in range(50):
+    people = [lambda t: path_of(t, (10, 100), (5, 0)), lambda t: path_of(t, (265, 112), (-5, 0)),
+              lambda t: path_of(t, (20, 20), (2, 1))]
+    for t in range(49):
         order = draw.permutation(3)
         boxes = np.array([people[i](t) for i in order]) if t % every == 0 else None
         rows.append(Seen(t, t, boxes, np.full(3, .9)))
@@ -218,16 +223,19 @@ def test_a_long_video_is_held_a_little_at_a_time():
     assert max(memory[800:]) < 1.2*max(memory[200:600]) + 20_000
 
 
-def test_a_face_that_never_leaves_is_not_remembered_for_ever():
+def test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever():
     kept = []
     original = tracks_module._remembered
     def spy(*args):
         kept.append([len(t.times) for t in original(*args)])
         return original(*args)
     tracks_module._remembered = spy
-    try: list(follow(seen(400, lambda t: True, path=lambda t: path_of(t % 7, v=(1, 1))), WIDTH, HEIGHT))
+    try:
+        list(follow(seen(400, lambda t: True, path=lambda t: path_of(t % 7, v=(1, 1))), WIDTH, HEIGHT))
+        assert max(max(k) for k in kept if k) <= 25 + 4*2 + 5
+        list(follow(seen(900, lambda t: t % 60 < 9, lambda t: .3), WIDTH, HEIGHT))
+        assert max(map(len, kept)) == 2
     finally: tracks_module._remembered = original
-    assert max(max(k) for k in kept if k) <= 25 + 4*2 + 5
 
 
 def test_frames_come_as_soon_as_they_can():
@@ -310,6 +318,8 @@ def test_a_list_that_cannot_be_finished_leaves_the_old_one(tmp_path):
     with pytest.raises(OSError, match="disk"): write_sidecar(path, HEADER, broken())
     bad = [dataclasses.replace(r, pts=-r.pts) for r in random_rows()]
     with pytest.raises(ValueError, match="pts must not fall"): write_sidecar(path, HEADER, bad)
+    outside = [FrameFaces(0, 0, (Face(0, (300., 0., 330., 20.), .9, 'found'),))]
+    with pytest.raises(ValueError, match="inside 320 by 240"): write_sidecar(path, HEADER, outside)
     with pytest.raises(ValueError, match="width"): write_sidecar(path, HEADER | dict(width=0), [])
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
@@ -366,6 +376,7 @@ BAD = {
     'a track with a name': (3, '"track": 1', '"track": "Ann"', "track must be a whole number"),
     'three numbers': (3, '[1, 2, 3, 4]', '[1, 2, 3]', "four numbers"),
     'a box of words': (3, '[1, 2, 3, 4]', '[1, 2, 3, "4"]', "four numbers"),
+    'true in a box': (3, '[1, 2, 3, 4]', '[true, 2, 3, 4]', "four numbers"),
     'width instead of x2': (3, '[10, 20, 30.5, 40]', '[10, 20, 10, 20]', "x1 < x2"),
     'out of the frame': (3, '30.5', '330.5', "inside 320 by 240"),
     'left of the frame': (3, '[10,', '[-10,', "inside 320 by 240"),
