@@ -257,7 +257,7 @@ def surely_same(
     faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
     embed:Callable[[Tensor], Tensor],  # as for `likeness`
-    threshold:float,                   # cosine that every picture must reach; depends on `embed`
+    threshold:float=.5,                # cosine that every picture must reach; belongs to `embed`, see below
 ) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
     "Is it certainly this person, so that a face may be kept for being theirs? (ours)"
     return likeness(faces, person, embed)[0] >= threshold
@@ -267,7 +267,7 @@ def surely_other(
     faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
     embed:Callable[[Tensor], Tensor],  # as for `likeness`
-    threshold:float,                   # cosine that no picture may reach; depends on `embed`
+    threshold:float=.2,                # cosine that no picture may reach; belongs to `embed`, see below
 ) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
     "Is it certainly somebody else, so that a face may be kept for not being theirs? (ours)"
     return likeness(faces, person, embed)[1] < threshold
