@@ -81,7 +81,7 @@ def _opencv():
         raise ImportError(f"finding faces needs OpenCV: pip install opencv-python ({error})") from error
     return cv2
 
-
+# %% ../nbs/30_finders.ipynb #7b783855
 def _load(path:Path, load:Callable, try_out:Callable):
     "A network from a file, tried once: a file of another network loads too, and fails at the first frame."
     cv2 = _opencv()
@@ -128,7 +128,7 @@ def centerface_weights() -> Path:  # of the ONNX file; ImportError or FileNotFou
 # %% ../nbs/30_finders.ipynb #cd75b475
 PIXELS_A_CALL = 2**18  # 512 by 512: larger batches are not faster
 
-
+# %% ../nbs/30_finders.ipynb #0375e948
 class CenterFace:
     "Finds faces of 10 pixels and more, on the CPU (Xu et al. 2019). Called as a `FindFaces` it gives boxes only."
     def __init__(self,
@@ -252,12 +252,12 @@ def likeness(
     cosines = F.normalize(vectors.float()) @ F.normalize(known.float()).T
     return cosines.amin(1), cosines.amax(1)
 
-
+# %% ../nbs/30_finders.ipynb #798b1c7b
 def surely_same(
     faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
     embed:Callable[[Tensor], Tensor],  # as for `likeness`
-    threshold:float,                   # cosine that every picture must reach; depends on `embed`
+    threshold:float=.5,                # cosine that every picture must reach; belongs to `embed`, see below
 ) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
     "Is it certainly this person, so that a face may be kept for being theirs? (ours)"
     return likeness(faces, person, embed)[0] >= threshold
@@ -267,7 +267,7 @@ def surely_other(
     faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
     embed:Callable[[Tensor], Tensor],  # as for `likeness`
-    threshold:float,                   # cosine that no picture may reach; depends on `embed`
+    threshold:float=.2,                # cosine that no picture may reach; belongs to `embed`, see below
 ) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
     "Is it certainly somebody else, so that a face may be kept for not being theirs? (ours)"
     return likeness(faces, person, embed)[1] < threshold

@@ -71,7 +71,7 @@ class Track:
     sure:bool=False           # was any score high enough?
     links:int=0               # how often it was found
 
-
+# %% ../nbs/31_tracks.ipynb #f42aeefc
 def speed(
     times:list[int],         # frames, at least one
     boxes:list[np.ndarray],  # `(4,)` each
@@ -159,7 +159,7 @@ class Scene:
     extend:int      # frames that a track goes on at both ends
     smooth:int      # frames to both sides that a box is smoothed over
 
-
+# %% ../nbs/31_tracks.ipynb #1bf1187b
 def grown(
     box:np.ndarray,  # `(4,)`
     frames:int,      # since (or until) the nearest link
@@ -183,7 +183,7 @@ def beyond(
     hull = np.concatenate([np.minimum(box, box + shift)[:2], np.maximum(box, box + shift)[2:]])
     return grown(hull, abs(away))
 
-
+# %% ../nbs/31_tracks.ipynb #fb92d740
 def box_at(
     track:Track,   # with its links near the frame
     time:int,      # frame
@@ -212,7 +212,7 @@ def smoothed(
     time:int,                     # frame, one of them
     reach:int,                    # frames to both sides
 ) -> np.ndarray:                  # `(4,)`, contains `boxes[time]`
-    "Farthest edge, then mean (a closing and a mean; ours)."
+    "Farthest edge, then mean (ours)."
     def farthest(t):
         near = np.array([boxes[s] for s in range(t - reach, t + reach + 1) if s in boxes])
         return np.concatenate([near[:, :2].min(0), near[:, 2:].max(0)])
@@ -256,7 +256,7 @@ def inside(
     x1, y1, x2, y2 = box + near
     return x1 > 0 and y1 > 0 and x2 < width and y2 < height
 
-
+# %% ../nbs/31_tracks.ipynb #d3aea7c4
 def doubts(
     tracks:list[Track],  # with all their links near the frame
     time:int,            # frame
@@ -274,7 +274,7 @@ def doubts(
             notes.append(f"track {t.number} was not yet found before frame {t.start}")
     return '; '.join(notes)
 
-
+# %% ../nbs/31_tracks.ipynb #d154d8e2
 def face_at(
     track:Track,  # with all its links near the frame
     time:int,     # frame
@@ -308,7 +308,7 @@ def follow(
     if gap < 1 or smooth < 0: raise ValueError(f"need gap of at least 1 and smooth of at least 0, got {gap}, {smooth}")
     return _follow(seen, width, height, sure, Scene(0, math.inf, gap, extend, smooth))
 
-
+# %% ../nbs/31_tracks.ipynb #f465275b
 def _follow(seen:Iterable[Seen], width:int, height:int, sure:float, scene:Scene) -> Iterator[FrameFaces]:
     held, tracks, numbers, last = deque(), [], count(), None
     def finish(one): return _frame_faces(one, tracks, scene, width, height)
@@ -331,7 +331,7 @@ def _follow(seen:Iterable[Seen], width:int, height:int, sure:float, scene:Scene)
     scene = replace(scene, last=math.inf if last is None else last)
     yield from map(finish, held)
 
-
+# %% ../nbs/31_tracks.ipynb #3d001ce6
 def _check_seen(one:Seen, last:int|None) -> None:
     if last is not None and one.frame != last + 1:
         raise ValueError(f"frame {one.frame} came after {last}: give every frame once, in order")
@@ -396,7 +396,7 @@ def check_header(
     _need(header['frames'] >= 0, "frames must be at least 0", header['frames'])
     _need(0 < header['enlarge'] < math.inf, "enlarge must be above 0", header['enlarge'])
 
-
+# %% ../nbs/31_tracks.ipynb #fe1b37c6
 def face_of(
     obj:object,   # a face of a line, read
     width:int,    # of the frames
@@ -441,7 +441,7 @@ def line_of(
         if not obj[key]: del obj[key]
     return json.dumps(obj, allow_nan=False, ensure_ascii=False)
 
-
+# %% ../nbs/31_tracks.ipynb #9e865a3b
 def write_sidecar(
     path:str|Path,             # OUT.faces.jsonl; written aside, then renamed: there whole or not at all
     header:dict,               # `video`, `width`, `height`, `detector`, `enlarge`, and what else is worth keeping
@@ -466,7 +466,7 @@ def write_sidecar(
         os.replace(whole, path)
     return header
 
-
+# %% ../nbs/31_tracks.ipynb #5d285eb7
 def _no_twice(pairs:list) -> dict:
     keys = [k for k, _ in pairs]
     _need(len(set(keys)) == len(keys), "a key may be there once", keys)
@@ -497,7 +497,7 @@ def _lines(path:Path) -> Iterator[dict|FrameFaces]:
     if frame < header['frames']:
         raise ValueError(f"{path}, line {number + 1}: the header says {header['frames']} frames, got {frame}")
 
-
+# %% ../nbs/31_tracks.ipynb #56868911
 def read_sidecar(
     path:str|Path,                       # as `write_sidecar` writes, perhaps edited
 ) -> tuple[dict, Iterator[FrameFaces]]:  # header, frames in order, read as needed
