@@ -39,14 +39,14 @@ GREY = .5
 def weights_around(
     box:list[int],    # x1, y1, x2, y2 in pixels of the frame, x2 and y2 excluded
     area:list[int],   # x1, y1, x2, y2 of the part of the frame that is wanted
-    shape:str,        # 'box', or 'ellipse': the one that touches the box's four sides
+    shape:str,        # 'box', or 'ellipse': the one through the box's four corners
     feather:float=0., # share of the box's shorter side over which it fades outside the shape, at least 0
 ) -> Float[Tensor, "h w"]:  # of `area`: 1 inside the shape, 0 where it has faded, straight in between
     "How much of a change is let through (ours)."
     x1, y1, x2, y2 = box
     x = torch.arange(area[0], area[2])[None] + .5 - (x1 + x2)/2
     y = torch.arange(area[1], area[3])[:, None] + .5 - (y1 + y2)/2
-    half = (x2 - x1)/2, (y2 - y1)/2
+    half = ((x2 - x1)/2, (y2 - y1)/2) if shape == 'box' else ((x2 - x1)/2**.5, (y2 - y1)/2**.5)
     if shape == 'box': outside = torch.hypot((x.abs() - half[0]).clamp(min=0), (y.abs() - half[1]).clamp(min=0))
     else:
         far = torch.hypot(x/half[0], y/half[1])
@@ -60,16 +60,19 @@ def grow_boxes(
     feather:float,             # as for `cover`
     height:int,                # of the frames
     width:int,                 # of the frames
+    shape:str='box',           # one of `SHAPES`
 ) -> Int[Tensor, "n 5"]:       # whole pixels, clipped to the frame
-    "What a method has to change so that a feather has something to fade from (ours)."
-    by = (feather*(boxes[:, 3:] - boxes[:, 1:3]).amin(1).double()).ceil().long()[:, None]
+    "What a method has to change so that shape and feather have something to show (ours)."
+    sides = (boxes[:, 3:] - boxes[:, 1:3]).double()
+    by = feather*sides.amin(1, keepdim=True) + (sides*(2**.5 - 1)/2 if shape == 'ellipse' else 0*sides)
+    by = (by - 1e-6).ceil().long()  # 1e-6 pixel: a rounding error must not cost a pixel
     end = (boxes[:, 3:] + by).minimum(boxes.new_tensor([width, height]))
     return torch.cat([boxes[:, :1], (boxes[:, 1:3] - by).clamp(min=0), end], 1)
 
 
 def cover(
     frames:Float[Tensor, "b 3 h w"],   # RGB in [0, 1]; not changed
-    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, within `grow_boxes(boxes, feather, ..)`
+    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, within `grow_boxes` of the boxes
     boxes:Int[Tensor, "n 5"],          # rows `[frame, x1, y1, x2, y2]` inside the frames, int64
     shape:str='box',                   # one of `SHAPES`
     feather:float=0.,                  # share of a box's shorter side over which the change fades around the shape
@@ -82,7 +85,8 @@ def cover(
     check_boxes(boxes, *frames.shape[2:], len(frames))
     height, width = frames.shape[2:]
     through = frames.new_zeros(len(frames), 1, height, width)
-    for (i, *box), (_, *area) in zip(boxes.tolist(), grow_boxes(boxes, feather, height, width).tolist()):
+    rooms = grow_boxes(boxes, feather, height, width, shape)
+    for (i, *box), (_, *area) in zip(boxes.tolist(), rooms.tolist()):
         part = through[i, 0, area[1]:area[3], area[0]:area[2]]
         part.copy_(part.maximum(weights_around(box, area, shape, feather).to(part)))
     mixed = frames + through*(changed - frames)
@@ -136,7 +140,7 @@ def change_faces(
     check_boxes(boxes, height, width, len(frames))
     if not len(boxes): return frames.clone(), torch.zeros(0, dtype=torch.bool)
     wide = enlarge_boxes(boxes, look.enlarge, height, width)
-    room = grow_boxes(wide, look.feather, height, width)
+    room = grow_boxes(wide, look.feather, height, width, look.shape)
     with torch.no_grad(): changed = method(frames, room)
     if getattr(changed, 'shape', None) != frames.shape:
         got = getattr(changed, 'shape', type(changed).__name__)
