@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FACE_COLUMNS', 'ALIGNMENTS', 'CLIP_FOLDERS', 'read_faces', 'read_people', 'find_alignment', 'face_table', 'lfw_key',
-           'LFW', 'lfw_pairs', 'mask_boxes', 'clip_source', 'drop_shared_sources', 'read_split', 'read_video',
-           'frame_files', 'read_clip', 'Clip', 'JHMDB']
+           'LFW', 'read_pairs', 'Pairs', 'lfw_folds', 'lfw_pairs', 'mask_boxes', 'clip_source', 'drop_shared_sources',
+           'read_split', 'read_video', 'frame_files', 'read_clip', 'Clip', 'JHMDB']
 
 # %% ../nbs/03_datasets.ipynb #0123a3af
 import csv
@@ -198,31 +198,61 @@ class LFW:
         return crop_landmarks(self.points[index][None], self.crops[index][None], self.face_size)[0]
 
 # %% ../nbs/03_datasets.ipynb #f0595c97
-def lfw_pairs(
-    faces:LFW,                # the test side with everybody in it; pairs of what it skipped are left out, with a warning
-) -> Int[Tensor, "m 3"]:      # rows [i, j, same]: two items of `faces`, and 1 where they show one person, else 0
-    "The pairs of View 1's test list."
-    path = faces.folder/'pairsDevTest.txt'
+def read_pairs(
+    path:Path,          # `pairsDevTrain.txt`, `pairsDevTest.txt` (line 1: pairs) or `pairs.txt` (line 1: folds, pairs)
+) -> list[tuple]:       # (line, fold from 0, (name, number), (name, number), 1 for one person or 0), in its order
+    "LFW's lists of pairs: in each fold, as many of one person as of two."
     lines = text_lines(path, 'a list of pairs')
-    count, = line_fields(path, 1, lines[0], (int,))
-    if len(lines) != 1 + 2*count:
-        raise DataError(f"{path}: line 1 promises twice {count} pairs, found {len(lines) - 1}")
-    where = {(faces.people[i], n): at for at, (i, n) in enumerate(faces.pictures)}
-    pairs, skipped, absent = [], [], {key for key, _ in faces.skipped}
+    counts = line_fields(path, 1, lines[0], (int,)*len(lines[0].split()[:2]))
+    folds, each = [1, *counts][-2:]
+    if min(folds, each) < 1 or len(lines) != 1 + 2*folds*each:
+        raise DataError(f"{path}: line 1 promises {folds} times twice {each} pairs, found {len(lines) - 1}")
+    pairs = []
     for number, line in enumerate(lines[1:], 2):
-        if number <= 1 + count:
+        fold, place = divmod(number - 2, 2*each)
+        if place < each:
             name, i, j = line_fields(path, number, line, (str, int, int))
-            keys, same = [(name, i), (name, j)], 1
+            pairs.append((number, fold, (name, i), (name, j), 1))
         else:
             name, i, other, j = line_fields(path, number, line, (str, int, str, int))
-            keys, same = [(name, i), (other, j)], 0
-        lost = [key for key in keys if key not in where]
+            pairs.append((number, fold, (name, i), (other, j), 0))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Pairs:
+    "Pairs of pictures, by fold."
+    rows:Int[Tensor, "m 3"]          # [i, j, same]: two items of the faces, and 1 where they show one person, else 0
+    folds:Int[Tensor, "m"]           # 0 to 9 in View 2, 0 in View 1
+    skipped:list[tuple[str, str]]    # (line, why)
+
+
+def lfw_folds(
+    faces:LFW,               # `LFW('all')` for View 2
+    file:str='pairs.txt',    # below LFW's folder: View 2's ten folds, or one of View 1's lists
+    on_bad:str='stop',       # 'skip': leave out pairs that name an absent picture, and tell in `skipped`
+) -> Pairs:                  # DataError where a picture is not among `faces`
+    "The official pairs as items of `faces`."
+    check_on_bad(on_bad)
+    path, rows, skipped = faces.folder/file, [], []
+    where = {(faces.people[i], n): at for at, (i, n) in enumerate(faces.pictures)}
+    pairs = read_pairs(path)
+    for number, fold, one, other, same in pairs:
+        lost = [key for key in (one, other) if key not in where]
         why = f"{path}, line {number}: {lost[0]} is not on the {faces.side} side given" if lost else ''
-        if lost and lfw_key(*lost[0]) not in absent: raise DataError(why)
         if lost: skipped.append((f'line {number}', why))
-        else: pairs.append([*(where[key] for key in keys), same])
-    warn_skipped('pairs of LFW', skipped, 2*count)
-    return torch.tensor(pairs)
+        else: rows.append([where[one], where[other], same, fold])
+        if lost and on_bad == 'stop': raise DataError(why)
+    warn_skipped('pairs of LFW', skipped, len(pairs))
+    table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
+    return Pairs(table[:, :3], table[:, 3], skipped)
+
+
+def lfw_pairs(
+    faces:LFW,                # the test side with everybody in it; if it skipped pictures, their pairs are skipped
+) -> Int[Tensor, "m 3"]:      # rows [i, j, same]: two items of `faces`, and 1 where they show one person, else 0
+    "The pairs of View 1's test list."
+    return lfw_folds(faces, 'pairsDevTest.txt', 'skip' if faces.skipped else 'stop').rows
 
 # %% ../nbs/03_datasets.ipynb #0b7c16e2
 def _check_mask(path:Path, shape:tuple) -> None:
@@ -432,7 +462,8 @@ class JHMDB:
         warn_skipped('JHMDB', skipped, len(kept))
         bad = {name for name, _ in skipped}
         keys = {f'{action}/{name}': (action, name) for action, name in kept if f'{action}/{name}' not in bad}
-        return [Clip(*clip, folder/places[key], torch.tensor(boxes[key]).float()) for key, clip in keys.items()], skipped
+        boxes = {key: torch.tensor(boxes[key]).float() for key in keys}
+        return [Clip(*clip, folder/places[key], boxes[key]) for key, clip in keys.items()], skipped
 
 # %% ../nbs/03_datasets.ipynb #84fa8e27
 def _clip_place(stored:str, action:str, name:str) -> str:

@@ -259,6 +259,12 @@ def _latin1(text:str, encoding:str='latin1') -> bytes:
     return codecs.encode(text, 'latin1')
 
 
+def _no_bytes(*given) -> bytes:
+    "How old protocols write the empty bytes; with an argument it could ask for any amount."
+    if given: raise DataError(f"expected bytes without arguments, refused {len(given)}")
+    return b''
+
+
 def _plain_names(where:str) -> dict[tuple[str, str], object]:
     "Everything a pickle may name."
     numpys = _numpy_names(where)
@@ -268,7 +274,8 @@ def _plain_names(where:str) -> dict[tuple[str, str], object]:
         names |= {(f'{core}.numeric', '_frombuffer'): numpys['_frombuffer']}
     for module in ('builtins', '__builtin__'):
         names |= {(module, kind.__name__): kind for kind in (list, dict, set, frozenset, tuple)}
-    names['_codecs', 'encode'] = lambda *given: _latin1(*given)
+        names[module, 'bytes'] = _no_bytes
+    names['_codecs', 'encode'] = _latin1
     return names | {('collections', 'OrderedDict'): OrderedDict, ('collections', 'defaultdict'): defaultdict}
 
 # %% ../nbs/33_scans.ipynb #bbb081d4

@@ -24,7 +24,7 @@ MODULES = sorted(p.stem for p in PACKAGE.glob('[a-z]*.py'))
 # Who may import whom. M, D and A do not know each other; the game meets them only as `Nets`.
 MAY_IMPORT = {
     'config': '', 'world': 'config faces', 'scans': 'config', 'datasets': 'faces scans', 'faces': '',
-    'official': 'datasets faces scans',
+    'official': 'datasets faces scans', 'folders': 'datasets faces official scans',
     'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
     'losses': '', 'training': 'config faces losses',
     'baselines': 'faces', 'metrics': '', 'attackers': 'discriminator metrics losses',
