@@ -252,30 +252,30 @@ def _numpy_names(where:str) -> dict[str, object]:
                 scalar=lambda kind, raw: filled(raw, kind.dtype, (1,), 'C')[0],
                 _frombuffer=lambda raw, kind, shape, order: filled(raw, kind.dtype, shape, order))
 
-# %% ../nbs/33_scans.ipynb #016460f5
-def _latin1(text:str, encoding:str='latin1') -> bytes:
-    "How Python 2 protocols carry bytes; other codecs are not asked for."
-    if encoding not in ('latin1', 'latin-1'): raise DataError(f"expected bytes as latin1, refused codec {encoding!r}")
-    return codecs.encode(text, 'latin1')
+# %% ../nbs/33_scans.ipynb #f50b9170
+def _bytes_names(where:str) -> dict[str, Callable]:
+    "How protocols of Python 2 write bytes."
+    def encode(text, encoding='latin1'):
+        if encoding in ('latin1', 'latin-1'): return codecs.encode(text, 'latin1')
+        raise DataError(f"{where}: expected bytes as latin1, refused codec {encoding!r}")
 
-
-def _no_bytes(*given) -> bytes:
-    "How old protocols write the empty bytes; with an argument it could ask for any amount."
-    if given: raise DataError(f"expected bytes without arguments, refused {len(given)}")
-    return b''
+    def empty(*given):
+        if not given: return b''
+        raise DataError(f"{where}: expected bytes as they are, refused bytes{given}")  # any amount
+    return dict(encode=encode, bytes=empty)
 
 
 def _plain_names(where:str) -> dict[tuple[str, str], object]:
     "Everything a pickle may name."
-    numpys = _numpy_names(where)
+    numpys, texts = _numpy_names(where), _bytes_names(where)
     names = {('numpy', name): numpys[name] for name in ('dtype', 'ndarray')}
     for core in ('numpy.core', 'numpy._core'):
         names |= {(f'{core}.multiarray', name): numpys[name] for name in ('_reconstruct', 'scalar')}
         names |= {(f'{core}.numeric', '_frombuffer'): numpys['_frombuffer']}
     for module in ('builtins', '__builtin__'):
         names |= {(module, kind.__name__): kind for kind in (list, dict, set, frozenset, tuple)}
-        names[module, 'bytes'] = _no_bytes
-    names['_codecs', 'encode'] = _latin1
+        names[module, 'bytes'] = texts['bytes']
+    names['_codecs', 'encode'] = texts['encode']
     return names | {('collections', 'OrderedDict'): OrderedDict, ('collections', 'defaultdict'): defaultdict}
 
 # %% ../nbs/33_scans.ipynb #bbb081d4
