@@ -278,26 +278,26 @@ def read_frame_at(
     try:
         with av.open(str(path)) as video:
             stream = video.streams.video[0]
-            for since in (time, 0):
-                frame = _frame_before(video, stream, since, time)
-                if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24')).permute(2, 0, 1)
+            frame, ends = _frame_before(video, stream, time, time)
+            if frame is None and not ends: frame, _ = _frame_before(video, stream, 0, time)
+            if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24')).permute(2, 0, 1)
     except (av.error.FFmpegError, OSError, IndexError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e
     raise DataError(f"{path}: expected a frame at {time:.3f} s, the video ends before it")
 
 
-def _frame_before(video, stream, since:float, time:float):
-    "Seek to `since` and decode up to `time`; None where there is no such frame."
+def _frame_before(video, stream, since:float, time:float) -> tuple:
+    "Seek to `since` and decode up to `time`: the frame, or None because the video ends, or because of a wrong index."
     begin = stream.start_time or 0
     video.seek(begin + int(since/stream.time_base), stream=stream)
     last, at = None, 0.
     for frame in video.decode(stream):
         if frame.pts is None: continue
         now = float((frame.pts - begin)*stream.time_base)
-        if now >= time - 1e-3 and (last is not None or now > 1e-3): return last  # a ms: times are rounded
+        if now >= time - 1e-3 and (last is not None or now > 1e-3): return last, False  # a ms: times are rounded
         last, at = frame, now
     spare = 2/float(stream.average_rate or 25)
-    return last if last is not None and time <= at + spare else None
+    return (last, False) if last is not None and time <= at + spare else (None, True)
 
 # %% ../nbs/34_official.ipynb #507044ca
 DALY_FOLDERS = ('videos', 'DALY_videos', 'frames', 'DALY_frames')  # videos, or a folder of numbered pictures a video

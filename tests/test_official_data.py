@@ -325,6 +325,14 @@ def test_an_interrupted_scan_keeps_what_it_saw(files, monkeypatch):
     assert looks == ['c']
 
 
+def test_an_index_of_another_format_is_ignored(files):
+    folder, look, looks = files
+    scan('try', folder, 'abc', look)
+    path = index_path('try', folder)
+    path.write_text(path.read_text().replace(scans.INDEX_FORMAT, 'faceanon scan 0').replace('"A"', '"old"'))
+    assert scan('try', folder, 'abc', look)[0]['a'] == 'A' and len(looks) == 6
+
+
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"format": "faceanon scan 1", "files": {"a": [1]}}', '['*9999,
                                      '{"files": {}}', '{"format": "faceanon scan 1", "files": 3}'])
 def test_a_broken_index_is_ignored(files, content):
@@ -765,8 +773,25 @@ def test_every_frame_is_found_by_its_time(tmp_path):
     write_video(tmp_path/'v.mp4')
     for n in range(50):
         assert read_frame_at(tmp_path/'v.mp4', (n + .5)/25).float().mean() == pytest.approx(4*n, abs=3)
+        assert read_frame_at(tmp_path/'v.mp4', n/25).float().mean() == pytest.approx(4*max(n - 1, 0), abs=3)
     for late in (2.2, 99):
         with pytest.raises(DataError, match="the video ends before it"): read_frame_at(tmp_path/'v.mp4', late)
+
+
+def test_a_seek_that_lands_too_late_starts_again(tmp_path, monkeypatch):
+    "Some containers have an index that is wrong."
+    import faceanon.official as official
+    write_video(tmp_path/'v.mp4')
+    real, since = official._frame_before, []
+
+    def late(video, stream, start, time):
+        since.append(start)
+        return real(video, stream, start + 1 if start else 0, time)
+    monkeypatch.setattr(official, '_frame_before', late)
+    assert read_frame_at(tmp_path/'v.mp4', .3).float().mean() == pytest.approx(28, abs=3) and since == [.3, 0]
+    since.clear()
+    with pytest.raises(DataError, match="ends before it"): read_frame_at(tmp_path/'v.mp4', 3)
+    assert since == [3]  # nothing to be won by decoding everything
 
 
 # What is missing, and tables of faces
