@@ -278,7 +278,7 @@ def read_frame_at(
     try:
         with av.open(str(path)) as video:
             stream = video.streams.video[0]
-            frame, ends = _frame_before(video, stream, time, time)
+            frame, ends = _frame_before(video, stream, max(0., time - .1), time)  # `time` may be an independent frame's
             if frame is None and not ends: frame, _ = _frame_before(video, stream, 0, time)
             if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24')).permute(2, 0, 1)
     except (av.error.FFmpegError, OSError, IndexError) as e:

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.io import savemat
 from test_datasets import FRAMES, MASK, VIDEO, face_row, make_jhmdb, make_lfw, write_clip
 
-from faceanon import scans
+from faceanon import official, scans
 from faceanon.datasets import FACE_COLUMNS, JHMDB, LFW, find_alignment, frame_files, lfw_folds, lfw_pairs, read_faces
 from faceanon.folders import check_data, find_data_faces, write_faces
 from faceanon.official import (
@@ -768,19 +768,21 @@ def test_dalys_pickle_may_lie_where_the_authors_put_it(broken):
     with pytest.raises(DataError, match="daly1.1.0.pkl: expected a pickle"): DALY('train', root=broken)
 
 
-def test_every_frame_is_found_by_its_time(tmp_path):
+def test_every_frame_is_found_by_its_time(tmp_path, monkeypatch):
     "Also in the middle of a group of pictures, at the start and at the end."
     write_video(tmp_path/'v.mp4')
+    real, since = official._frame_before, []
+    monkeypatch.setattr(official, '_frame_before', lambda *given: since.append(given[2]) or real(*given))
     for n in range(50):
         assert read_frame_at(tmp_path/'v.mp4', (n + .5)/25).float().mean() == pytest.approx(4*n, abs=3)
         assert read_frame_at(tmp_path/'v.mp4', n/25).float().mean() == pytest.approx(4*max(n - 1, 0), abs=3)
+    assert len(since) == 100  # one seek each, also where an independent frame begins at the very time
     for late in (2.2, 99):
         with pytest.raises(DataError, match="the video ends before it"): read_frame_at(tmp_path/'v.mp4', late)
 
 
 def test_a_seek_that_lands_too_late_starts_again(tmp_path, monkeypatch):
     "Some containers have an index that is wrong."
-    import faceanon.official as official
     write_video(tmp_path/'v.mp4')
     real, since = official._frame_before, []
 
@@ -788,10 +790,11 @@ def test_a_seek_that_lands_too_late_starts_again(tmp_path, monkeypatch):
         since.append(start)
         return real(video, stream, start + 1 if start else 0, time)
     monkeypatch.setattr(official, '_frame_before', late)
-    assert read_frame_at(tmp_path/'v.mp4', .3).float().mean() == pytest.approx(28, abs=3) and since == [.3, 0]
+    assert read_frame_at(tmp_path/'v.mp4', .3).float().mean() == pytest.approx(28, abs=3)
+    assert since == [pytest.approx(.2), 0]
     since.clear()
     with pytest.raises(DataError, match="ends before it"): read_frame_at(tmp_path/'v.mp4', 3)
-    assert since == [3]  # nothing to be won by decoding everything
+    assert since == [2.9]  # nothing to be won by decoding everything
 
 
 # What is missing, and tables of faces
@@ -806,10 +809,10 @@ def test_counts_stand_beside_the_official_ones(whole):
     assert found['casia-webface', 'people'] == 20 and found['casia-webface', 'pictures'] == 60
     assert found['daly', 'videos'] == 3 and found['daly', 'annotated test videos'] == 1
     assert found['daly', 'key frames'] == 4
-    official = {key: row['official'] for key, row in rows.items()}
-    assert [official[k] for k in (('lfw', 'pictures'), ('lfw', 'people'), ('jhmdb', 'clips in ReCompress_Videos'))] == \
+    known = {key: row['official'] for key, row in rows.items()}
+    assert [known[k] for k in (('lfw', 'pictures'), ('lfw', 'people'), ('jhmdb', 'clips in ReCompress_Videos'))] == \
         [13233, 5749, 928]
-    assert [official[k] for k in (('jhmdb', 'classes'), ('casia-webface', 'people'), ('casia-webface', 'pictures'),
+    assert [known[k] for k in (('jhmdb', 'classes'), ('casia-webface', 'people'), ('casia-webface', 'pictures'),
                                   ('daly', 'videos'))] == [21, 10575, 494414, 510]
     assert rows['lfw', 'pictures']['missing'] == '13225 pictures'
     assert 'split2' in rows['jhmdb', 'clips in split 2']['missing']
