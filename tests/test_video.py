@@ -157,6 +157,30 @@ def test_only_what_is_around_the_face_changes(files, tmp_path, method, shape):
         assert abs(old - new)[50:].max() <= 4
 
 
+def test_a_container_of_one_rate_refuses_another(files, tmp_path):
+    anonymize_video(files/'plain.mp4', tmp_path/'o.avi', mask, bright)
+    assert moments(tmp_path/'o.avi') == moments(files/'plain.mp4')
+    assert shape_of(tmp_path/'o.avi') == shape_of(files/'plain.mp4')
+    ground = [next(read_frames(path)).to_ndarray(format='rgb24')[:8].mean() for path in (files/'plain.mp4', tmp_path/'o.avi')]
+    assert abs(ground[0] - ground[1]) < 3
+    with pytest.raises(VideoError, match='.avi knows frames of one rate only'):
+        anonymize_video(files/'variable.mp4', tmp_path/'p.avi', mask, bright)
+    assert not (tmp_path/'p.avi').exists()
+
+
+@pytest.mark.parametrize('name', ['two.mkv', 'sound.mov', 'sound.webm', 'mjpeg.avi'])
+def test_voices_are_lowered(files, tmp_path, name):
+    anonymize_video(files/name, tmp_path/name, mask, bright, audio='distort')
+    assert moments(tmp_path/name) == moments(files/name)
+    def tones(path, k):
+        with av.open(str(path)) as file:
+            sound = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=k)]).astype(float)
+            return np.abs(np.fft.rfft(sound)).argmax()/len(sound), len(sound)
+    for k in range(FILES[name]['voices']):
+        (old, before), (new, after) = (tones(folder/name, k) for folder in (files, tmp_path))
+        assert new == pytest.approx(.75*old, rel=.05) and abs(after - before) < .15*before
+
+
 def test_sound_is_dropped(files, tmp_path):
     anonymize_video(files/'two.mkv', tmp_path/'o.mkv', mask, bright, audio='drop')
     assert sounds(tmp_path/'o.mkv') == []
