@@ -96,8 +96,7 @@ def test_imports_only_what_it_may(name):
 @pytest.mark.parametrize('name', MODULES)
 def test_tools_stay_out_and_screens_wait_inside_functions(name):
     assert packages(imported(name)) & NEVER == set()
-    later = ONLY_INSIDE_FUNCTIONS - ({'click'} if name == 'cli' else set())  # its commands are click's objects
-    assert packages(imported(name, into_functions=False)) & later == set()
+    assert packages(imported(name, into_functions=False)) & ONLY_INSIDE_FUNCTIONS == set()
 
 
 TORCH_FREE = ('plots', 'companion_plots', 'score_plots', 'inside_plots', 'stories', 'widgets')
