@@ -23,7 +23,8 @@ MODULES = sorted(p.stem for p in PACKAGE.glob('[a-z]*.py'))
 
 # Who may import whom. M, D and A do not know each other; the game meets them only as `Nets`.
 MAY_IMPORT = {
-    'config': '', 'world': 'config faces', 'datasets': 'config faces', 'faces': '',
+    'config': '', 'world': 'config faces', 'scans': 'config', 'datasets': 'faces scans', 'faces': '',
+    'official': 'datasets faces scans', 'folders': 'datasets faces official scans',
     'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
     'losses': '', 'training': 'config faces losses',
     'baselines': 'faces', 'metrics': '', 'tubes': 'faces metrics', 'attackers': 'discriminator metrics losses',
