@@ -29,7 +29,7 @@ MAY_IMPORT = {
     'losses': '', 'training': 'config faces losses',
     'baselines': 'faces', 'metrics': '', 'tubes': 'faces metrics', 'attackers': 'discriminator metrics losses',
     'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
-    'video': 'baselines faces finders pictures tracks', 'audit': 'attackers faces metrics pictures tracks video',
+    'video': 'baselines faces finders pictures tracks', 'audit': 'faces finders metrics tracks tubes',
     'recognizers': 'attackers discriminator faces',
     'plots': '', 'companion_plots': 'plots',
 }
