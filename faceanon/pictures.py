@@ -39,14 +39,14 @@ GREY = .5
 def weights_around(
     box:list[int],   # x1, y1, x2, y2 in pixels of the frame, x2 and y2 excluded
     area:list[int],  # x1, y1, x2, y2 of the part of the frame that is wanted
-    shape:str,       # 'box', or 'ellipse': the one that touches the box's four sides
+    shape:str,       # 'box', or 'ellipse': the one through the box's four corners
     feather:int=0,   # pixels outside the shape over which it fades, at least 0
 ) -> Float[Tensor, "h w"]:  # of `area`: 1 inside the shape, 0 from `feather` pixels on, straight in between
     "How much of a change is let through (ours)."
     x1, y1, x2, y2 = box
     x = torch.arange(area[0], area[2])[None] + .5 - (x1 + x2)/2
     y = torch.arange(area[1], area[3])[:, None] + .5 - (y1 + y2)/2
-    half = (x2 - x1)/2, (y2 - y1)/2
+    half = ((x2 - x1)/2, (y2 - y1)/2) if shape == 'box' else ((x2 - x1)/2**.5, (y2 - y1)/2**.5)
     if shape == 'box': outside = torch.hypot((x.abs() - half[0]).clamp(min=0), (y.abs() - half[1]).clamp(min=0))
     else:
         far = torch.hypot(x/half[0], y/half[1])
@@ -59,16 +59,18 @@ def grow_boxes(
     by:int,                    # pixels on each side, at least 0
     height:int,                # of the frames
     width:int,                 # of the frames
+    shape:str='box',           # one of `SHAPES`
 ) -> Int[Tensor, "n 5"]:       # clipped to the frame
-    "Room for a feather (ours)."
-    grown = boxes + boxes.new_tensor([0, -by, -by, by, by])
-    end = grown[:, 3:].minimum(boxes.new_tensor([width, height]))
-    return torch.cat([grown[:, :1], grown[:, 1:3].clamp(min=0), end], 1)
+    "Room for a shape and its feather (ours)."
+    sides = (boxes[:, 3:] - boxes[:, 1:3])*(shape == 'ellipse')
+    by = by + (sides.double()*(2**.5 - 1)/2).ceil().long()
+    end = (boxes[:, 3:] + by).minimum(boxes.new_tensor([width, height]))
+    return torch.cat([boxes[:, :1], (boxes[:, 1:3] - by).clamp(min=0), end], 1)
 
 
 def cover(
     frames:Float[Tensor, "b 3 h w"],   # RGB in [0, 1]; not changed
-    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, at least within `feather` pixels around the boxes
+    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, at least within `grow_boxes` of the boxes
     boxes:Int[Tensor, "n 5"],          # rows `[frame, x1, y1, x2, y2]` inside the frames, int64
     shape:str='box',                   # one of `SHAPES`
     feather:int=0,                     # pixels around the shape over which the change fades
@@ -81,7 +83,8 @@ def cover(
     check_boxes(boxes, *frames.shape[2:], len(frames))
     height, width = frames.shape[2:]
     through = frames.new_zeros(len(frames), 1, height, width)
-    for (i, *box), (_, *area) in zip(boxes.tolist(), grow_boxes(boxes, feather, height, width).tolist()):
+    rooms = grow_boxes(boxes, feather, height, width, shape)
+    for (i, *box), (_, *area) in zip(boxes.tolist(), rooms.tolist()):
         part = through[i, 0, area[1]:area[3], area[0]:area[2]]
         part.copy_(part.maximum(weights_around(box, area, shape, feather).to(part)))
     mixed = frames + through*(changed - frames)
@@ -135,7 +138,7 @@ def change_faces(
     check_boxes(boxes, height, width, len(frames))
     if not len(boxes): return frames.clone(), torch.zeros(0, dtype=torch.bool)
     wide = enlarge_boxes(boxes, look.enlarge, height, width)
-    room = grow_boxes(wide, look.feather, height, width)
+    room = grow_boxes(wide, look.feather, height, width, look.shape)
     with torch.no_grad(): changed = method(frames, room)
     if getattr(changed, 'shape', None) != frames.shape:
         got = getattr(changed, 'shape', type(changed).__name__)

@@ -233,7 +233,7 @@ def hidden_region(
     "A piece of a frame with its faces hidden (ours)."
     frames, look = to_float(region)[None], how.look
     table = torch.tensor([[0, *box] for box in boxes])
-    changed = how.method(frames, grow_boxes(table, look.feather, *region.shape[1:])).clamp(0, 1)
+    changed = how.method(frames, grow_boxes(table, look.feather, *region.shape[1:], look.shape)).clamp(0, 1)
     if left_alone(frames, changed, table).any(): raise RuntimeError("the method left a face as it was")
     return to_uint8(cover(frames, changed, table, look.shape, look.feather))[0]
 
@@ -302,10 +302,10 @@ def hide_in_frame(
     if not planar(frame): frame = frame.reformat(format='yuv444p')
     frame.make_writable()
     for box in boxes:
-        room = how.look.feather + 1
-        x1, y1 = (max(0, v - room)//4*4 for v in box[:2])
-        ends = (frame.width, box[2] + room), (frame.height, box[3] + room)
-        x2, y2 = (min(limit, math.ceil(v/4)*4) for limit, v in ends)
+        table = torch.tensor([[0, *box]])
+        room = grow_boxes(table, how.look.feather + 1, frame.height, frame.width, how.look.shape)[0, 1:].tolist()
+        x1, y1 = (v//4*4 for v in room[:2])
+        x2, y2 = (min(limit, math.ceil(v/4)*4) for limit, v in zip((frame.width, frame.height), room[2:]))
         part, places = piece(frame, x1, y1, x2, y2)
         region = torch.from_numpy(part.to_ndarray(format='rgb24')).permute(2, 0, 1)
         local = [(box[0] - x1, box[1] - y1, box[2] - x1, box[3] - y1)]

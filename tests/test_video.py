@@ -150,6 +150,18 @@ def test_the_ground_keeps_its_colour(files, tmp_path, name):
 
 
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
+@pytest.mark.parametrize('feather', [0, 9])
+def test_the_whole_box_is_covered_whatever_the_shape(files, tmp_path, shape, feather):
+    anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, look=Look(1.3, shape, feather))
+    dark = []
+    for i, new in enumerate(read_frames(tmp_path/'o.mp4')):
+        new = new.to_ndarray(format='gray').astype(int)
+        assert new[18:38, 18 + i:38 + i].max() < 60, "a corner of the box shows"
+        dark.append((new < 60).sum())
+    if shape == 'ellipse': assert np.mean(dark) > 1.3*22**2, "an ellipse is not the box it holds"
+
+
+@pytest.mark.parametrize('shape', ['box', 'ellipse'])
 @pytest.mark.parametrize('method', ['mask', 'blur8', 'pixelate'])
 def test_only_what_is_around_the_face_changes(files, tmp_path, method, shape):
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', BASELINES[method], bright, look=Look(1.6, shape))
