@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXITS', 'VIDEOS', 'POSTFIX', 'SHORT', 'SAME', 'OTHER', 'MILLISECOND', 'USED_BY', 'UsageFault', 'Job', 'kind_of',
-           'below', 'plan_jobs', 'Hiding', 'hiding', 'learned_hiding', 'finder_of', 'Choosing', 'faces_of_person',
+           'below', 'plan_jobs', 'Way', 'hiding', 'learned_hiding', 'finder_of', 'Choosing', 'faces_of_person',
            'who_stays', 'live_frames', 'record', 'video_options', 'piped', 'do_job', 'attempt', 'one_line',
            'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'run_anonymize', 'frames_of', 'run_audit',
            'as_table', 'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded', 'finding_options',
@@ -120,12 +120,12 @@ def plan_jobs(
         if places.count(place) > 1: raise UsageFault(f"{job.out} would be written more than once")
     return jobs, faults
 
-# %% ../nbs/17_cli.ipynb #8b9b9e92
+# %% ../nbs/17_cli.ipynb #9087150f
 SHORT = dict(blur='blur8', noise='noise03', world='small-learned-0')
 
 
 @dataclass(frozen=True)
-class Hiding:
+class Way:
     "What hides faces, and what is said about it (ours)."
     method:Callable    # frames, boxes -> frames
     enlarge:float      # side of what is covered over the side of what was found
@@ -135,7 +135,7 @@ class Hiding:
 
 def hiding(
     name:str|None,  # 'mask', 'blur', .. of `BASELINES`; 'real', 'world' or another M by name or path; None: the default
-) -> Hiding:        # UsageFault for an unknown name
+) -> Way:        # UsageFault for an unknown name
     "From a word to a method (ours)."
     default = name is None
     if default: name = 'real' if 'real' in released_anonymizers() else 'mask'
@@ -143,7 +143,7 @@ def hiding(
     if name == 'none': raise UsageFault("--method none would hide nothing")
     if name in BASELINES:
         words = 'mask, the solid box; no learned method for photographs is released' if default else name
-        return Hiding(BASELINES[name], 1.3, words, 'cpu')
+        return Way(BASELINES[name], 1.3, words, 'cpu')
     try: path = find_weights(name)
     except ValueError as error:
         known = sorted({*BASELINES, *SHORT, *released_anonymizers()} - {'none'})
@@ -153,7 +153,7 @@ def hiding(
 
 def learned_hiding(
     path:Path,     # as `save_anonymizer` writes it
-) -> Hiding:       # on the fastest device
+) -> Way:       # on the fastest device
     "A trained M, used as it was trained (ours)."
     notes, device = read_notes(path)['notes'], pick_device()
     size, pad = (notes.get('config', {}).get(key, other) for key, other in (('face_size', 256), ('pad', 2.2)))
@@ -161,7 +161,7 @@ def learned_hiding(
     @torch.no_grad()
     def method(frames, boxes):
         return replace_faces(frames.to(device), boxes.to(device), M, size).to(frames.device)
-    return Hiding(method, pad, f'{path.stem}, learned, faces of {size} pixels', str(device))
+    return Way(method, pad, f'{path.stem}, learned, faces of {size} pixels', str(device))
 
 
 def finder_of(
@@ -176,8 +176,8 @@ def finder_of(
     if kind == 'yunet' and path: return YuNet(path, **given)
     raise UsageFault(f"--detector must be centerface or yunet:PATH, got {words!r}")
 
-# %% ../nbs/17_cli.ipynb #b2c9bbd4
-SAME, OTHER = .45, .15  # cosines of MobileFaceNet from which, and below which, nobody doubts
+# %% ../nbs/17_cli.ipynb #8565f507
+SAME, OTHER = .5, .1  # cosines of MobileFaceNet from which, and below which, there is hardly a doubt; see above
 
 
 class Choosing:
@@ -241,7 +241,7 @@ def who_stays(
     if keep: return lambda faces: surely_same(faces, person, embed, SAME)
     return lambda faces: surely_other(faces, person, embed, OTHER)
 
-# %% ../nbs/17_cli.ipynb #8e1ac602
+# %% ../nbs/17_cli.ipynb #862c581f
 MILLISECOND = Fraction(1, 1000)
 
 
@@ -271,7 +271,7 @@ def live_frames(
 def record(
     source:str,        # as for `live_frames`
     out:str,           # the video to be made
-    hide:Hiding,       # method
+    hide:Way,       # method
     find:Callable,     # finder
     options:dict,      # `enlarge`, `codec`, `crf`, `seconds`, `overwrite` of the command line
 ) -> dict:             # `frames`
@@ -296,7 +296,7 @@ def record(
         file.mux(stream.encode())
     return dict(frames=count)
 
-# %% ../nbs/17_cli.ipynb #afb55e69
+# %% ../nbs/17_cli.ipynb #a9564ae3
 def video_options(
     options:dict,  # of the command line
 ) -> dict:         # arguments of `anonymize_video`
@@ -305,8 +305,8 @@ def video_options(
                   only=options['track_id'])
     named = {key: options[key] for key in ('codec', 'crf', 'audio', 'every') if options[key] is not None}
     some = any([chosen['roi'], chosen['span'], chosen['min_face'], chosen['only']])
-    return named | dict(shape=options['shape'], keep_metadata=options['keep_metadata'],
-                        on_doubt=options['on_doubt'], overwrite=options['overwrite'], chosen=chosen if some else None,
+    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'],
+                        overwrite=options['overwrite'], chosen=chosen if some else None,
                         sidecar=Path(options['faces']) if options['faces'] else None)
 
 
@@ -329,22 +329,22 @@ def piped(
 
 def do_job(
     job:Job,         # what
-    hide:Hiding,     # how
+    hide:Way,     # how
     find:Callable,   # a finder, already choosing by face
     options:dict,    # of the command line
 ) -> dict:           # what is reported
     "Anonymize one input (ours)."
     if job.out != '-': Path(job.out).parent.mkdir(parents=True, exist_ok=True)
-    enlarge = options['enlarge'] or hide.enlarge
+    look = Look(options['enlarge'] or hide.enlarge, options['shape'])
     if job.kind in ('picture', 'live'): find = Choosing(find, options['roi'], options['min_face'] or 0)
     if job.kind == 'live': return record(job.source, job.out, hide, find, options)
     if job.kind == 'picture':
         doubt = options['on_doubt'] if options['on_doubt'] in ON_DOUBT else 'mask'  # a picture has no frame before it
-        return anonymize_picture(job.source, job.out, hide.method, find, Look(enlarge, options['shape']), doubt,
-                                 options['keep_metadata'], options['overwrite'])
+        return anonymize_picture(job.source, job.out, hide.method, find, look, doubt, options['keep_metadata'],
+                                 options['overwrite'])
     bar = iter if options['quiet'] or not sys.stderr.isatty() else lambda frames: tqdm(frames, Path(job.source).name)
     def run(source, out):
-        return anonymize_video(source, out, hide.method, find, enlarge=enlarge, progress=bar, **video_options(options))
+        return anonymize_video(source, out, hide.method, find, look=look, progress=bar, **video_options(options))
     return piped(job, run) if '-' in (job.source, job.out) else run(Path(job.source), Path(job.out))
 
 
@@ -568,7 +568,7 @@ def run_figures(
         failed += subprocess.run(command, cwd=root, env=os.environ | dict(MPLBACKEND='Agg')).returncode != 0
     return int(failed > 0)
 
-# %% ../nbs/17_cli.ipynb #4200ce2d
+# %% ../nbs/17_cli.ipynb #170f7920
 def guarded(
     run:Callable,  # options -> exit code
 ) -> Callable:     # the same for click
@@ -616,7 +616,7 @@ def anonymize_options() -> list:  # of click
         Option(['--seconds'], type=float, help="how long a camera is recorded"),
         Option(['--codec'], help="FFmpeg's name of an encoder"),
         Option(['--crf'], type=float, help="quality of the video, lower is better"),
-        Option(['--audio'], type=Choice(AUDIO), help="what becomes of the sound; default keep"),
+        Option(['--audio'], type=Choice(list(AUDIO)), help="what becomes of the sound; default keep"),
         Option(['--on-doubt'], type=Choice(list(dict.fromkeys([*ON_DOUBT, *VIDEO_DOUBT]))), default='mask',
                show_default=True, help="where a face may be that nobody has found"),
         Option(['--postfix'], help=f"behind each name; default {POSTFIX} without -o"),

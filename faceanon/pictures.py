@@ -30,18 +30,18 @@ from torch import Tensor
 from .baselines import change_boxes
 from .faces import FindFaces, check_boxes, check_pictures, enlarge_boxes
 
-# %% ../nbs/32_pictures.ipynb #1653351e
+# %% ../nbs/32_pictures.ipynb #7ca948fb
 Method = Callable[[Tensor, Tensor], Tensor]  # frames (b, 3, h, w) in [0, 1], boxes (n, 5) int64 -> frames
 SHAPES = ('box', 'ellipse')
 GREY = .5
 
 
 def weights_around(
-    box:list[int],    # x1, y1, x2, y2 in pixels of the frame, x2 and y2 excluded
-    area:list[int],   # x1, y1, x2, y2 of the part of the frame that is wanted
-    shape:str,        # 'box', or 'ellipse': the one that touches the box's four sides
-    feather:float=0., # share of the box's shorter side over which it fades outside the shape, at least 0
-) -> Float[Tensor, "h w"]:  # of `area`: 1 inside the shape, 0 where it has faded, straight in between
+    box:list[int],   # x1, y1, x2, y2 in pixels of the frame, x2 and y2 excluded
+    area:list[int],  # x1, y1, x2, y2 of the part of the frame that is wanted
+    shape:str,       # 'box', or 'ellipse': the one that touches the box's four sides
+    feather:int=0,   # pixels outside the shape over which it fades, at least 0
+) -> Float[Tensor, "h w"]:  # of `area`: 1 inside the shape, 0 from `feather` pixels on, straight in between
     "How much of a change is let through (ours)."
     x1, y1, x2, y2 = box
     x = torch.arange(area[0], area[2])[None] + .5 - (x1 + x2)/2
@@ -51,32 +51,31 @@ def weights_around(
     else:
         far = torch.hypot(x/half[0], y/half[1])
         outside = torch.hypot(x, y)*(1 - 1/far.clamp(min=1))
-    fade = feather*min(x2 - x1, y2 - y1)
-    return (outside <= 0).float() if fade == 0 else (1 - outside/fade).clamp(0, 1)
+    return (outside <= 0).float() if feather == 0 else (1 - outside/feather).clamp(0, 1)
 
-# %% ../nbs/32_pictures.ipynb #85316ee3
+# %% ../nbs/32_pictures.ipynb #6c238523
 def grow_boxes(
     boxes:Int[Tensor, "n 5"],  # rows `[frame, x1, y1, x2, y2]`
-    feather:float,             # as for `cover`
+    by:int,                    # pixels on each side, at least 0
     height:int,                # of the frames
     width:int,                 # of the frames
-) -> Int[Tensor, "n 5"]:       # whole pixels, clipped to the frame
-    "What a method has to change so that a feather has something to fade from (ours)."
-    by = (feather*(boxes[:, 3:] - boxes[:, 1:3]).amin(1).double()).ceil().long()[:, None]
-    end = (boxes[:, 3:] + by).minimum(boxes.new_tensor([width, height]))
-    return torch.cat([boxes[:, :1], (boxes[:, 1:3] - by).clamp(min=0), end], 1)
+) -> Int[Tensor, "n 5"]:       # clipped to the frame
+    "Room for a feather (ours)."
+    grown = boxes + boxes.new_tensor([0, -by, -by, by, by])
+    end = grown[:, 3:].minimum(boxes.new_tensor([width, height]))
+    return torch.cat([grown[:, :1], grown[:, 1:3].clamp(min=0), end], 1)
 
 
 def cover(
     frames:Float[Tensor, "b 3 h w"],   # RGB in [0, 1]; not changed
-    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, within `grow_boxes(boxes, feather, ..)`
+    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, at least within `feather` pixels around the boxes
     boxes:Int[Tensor, "n 5"],          # rows `[frame, x1, y1, x2, y2]` inside the frames, int64
     shape:str='box',                   # one of `SHAPES`
-    feather:float=0.,                  # share of a box's shorter side over which the change fades around the shape
+    feather:int=0,                     # pixels around the shape over which the change fades
 ) -> Float[Tensor, "b 3 h w"]:         # a copy: `changed` inside the shapes, `frames` bit for bit beyond the feather
     "Let a change through where the faces are (ours)."
     if shape not in SHAPES: raise ValueError(f"shape must be one of {', '.join(SHAPES)}, got {shape!r}")
-    if not 0 <= feather <= 10: raise ValueError(f"feather must be from 0 to 10 sides of a box, got {feather}")
+    if feather < 0: raise ValueError(f"feather must be at least 0 pixels, got {feather}")
     if changed.shape != frames.shape:
         raise ValueError(f"changed must be {tuple(frames.shape)}, got {tuple(changed.shape)}")
     check_boxes(boxes, *frames.shape[2:], len(frames))
@@ -110,19 +109,19 @@ def grey(
     "The mask that stands in where another method fails (ours)."
     return change_boxes(frames, boxes, lambda face: torch.full_like(face, GREY))
 
-# %% ../nbs/32_pictures.ipynb #1dc0f1bf
+# %% ../nbs/32_pictures.ipynb #0b54fe9a
 @dataclass(frozen=True)
 class Look:
     "How faces are covered (ours)."
     enlarge:float=1.3  # side of what is covered over the side of what was found, > 0
     shape:str='box'    # one of `SHAPES`
-    feather:float=0.   # as for `cover`
+    feather:int=0      # pixels around the shape over which the change fades
 
     def __post_init__(self):
         if not 0 < self.enlarge < math.inf: raise ValueError(f"enlarge must be above 0 and finite, got {self.enlarge}")
         if self.shape not in SHAPES: raise ValueError(f"shape must be one of {', '.join(SHAPES)}, got {self.shape!r}")
-        if not 0 <= self.feather <= 10:
-            raise ValueError(f"feather must be from 0 to 10 sides of a box, got {self.feather}")
+        if not 0 <= self.feather < 10_000:
+            raise ValueError(f"feather must be from 0 to 9999 pixels, got {self.feather}")
 
 
 def change_faces(

