@@ -7,8 +7,8 @@ __all__ = ['FAILED', 'REACH', 'MASK', 'BLIND', 'ON_DOUBT', 'CODECS', 'QUALITY', 
            'opened', 'attached', 'probe', 'read_frames', 'upright', 'turned_back', 'look', 'find_tracks', 'choose',
            'Hiding', 'hidden_region', 'hide_boxes', 'samples', 'planar', 'piece', 'hide_in_frame', 'with_neighbours',
            'places', 'whole_frame', 'sixteen', 'doubtful', 'render_frames', 'output_format', 'refuse_input_as_output',
-           'add_picture_stream', 'written_aside', 'passed', 'dropped', 'lowered', 'distorted', 'render', 'encode',
-           'same_time', 'anonymize_video', 'anonymize_frames']
+           'add_picture_stream', 'passed', 'dropped', 'lowered', 'distorted', 'ended_softly', 'written_aside', 'render',
+           'encode', 'same_time', 'anonymize_video', 'anonymize_frames']
 
 # %% ../nbs/13_video.ipynb #af6d114c
 import math
@@ -473,28 +473,6 @@ def add_picture_stream(
     if frame.rotation: stream.set_display_rotation(frame.rotation)
     return stream
 
-@contextmanager
-def written_aside(
-    out:Path,           # the name in the end
-    overwrite:bool,     # may it exist?
-) -> Iterator[Path]:    # the name meanwhile
-    "There whole or not at all, whatever ends the run short of a power cut."
-    out = Path(out)
-    if not out.parent.is_dir(): raise VideoError(f"{out}: there is no folder {out.parent}")
-    if out.is_dir(): raise VideoError(f"{out}: a folder bears this name")
-    if out.exists() and not overwrite: raise VideoError(f"{out} exists: allow overwriting, or choose another name")
-    aside = out.with_name(f'.{out.stem}.part-{os.getpid()}{out.suffix}')
-    main = threading.current_thread() is threading.main_thread()
-    def leave(number, _): raise SystemExit(128 + number)
-    before = signal.signal(signal.SIGTERM, leave) if main else None
-    try:
-        yield aside
-        os.replace(aside, out)
-    except OSError as e: raise VideoError(f"{out}: cannot be written ({e})") from e
-    finally:
-        aside.unlink(missing_ok=True)
-        if main: signal.signal(signal.SIGTERM, before)
-
 # %% ../nbs/13_video.ipynb #c9370b6a
 def passed(
     sounds,       # the input, opened
@@ -556,6 +534,35 @@ def distorted(
 
 AUDIO = dict(keep=passed, drop=dropped, distort=distorted)
 
+# %% ../nbs/13_video.ipynb #8f2a6d13
+@contextmanager
+def ended_softly() -> Iterator[None]:  # nothing
+    "SIGTERM unwinds as Ctrl-C does, so that what is written aside goes away; only the main thread can ask for that."
+    main = threading.current_thread() is threading.main_thread()
+    def leave(number, _): raise SystemExit(128 + number)
+    before = signal.signal(signal.SIGTERM, leave) if main else None
+    try: yield
+    finally:
+        if main: signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def written_aside(
+    out:Path,           # the name in the end
+    overwrite:bool,     # may it exist?
+) -> Iterator[Path]:    # the name meanwhile
+    "There whole or not at all, whatever ends the run short of a power cut."
+    out = Path(out)
+    if not out.parent.is_dir(): raise VideoError(f"{out}: there is no folder {out.parent}")
+    if out.is_dir(): raise VideoError(f"{out}: a folder bears this name")
+    if out.exists() and not overwrite: raise VideoError(f"{out} exists: allow overwriting, or choose another name")
+    aside = out.with_name(f'.{out.stem}.part-{os.getpid()}{out.suffix}')
+    try:
+        with ended_softly(): yield aside
+        os.replace(aside, out)
+    except OSError as e: raise VideoError(f"{out}: cannot be written ({e})") from e
+    finally: aside.unlink(missing_ok=True)
+
 # %% ../nbs/13_video.ipynb #6e7c0c6a
 def render(
     path:Path,                  # a video
@@ -615,11 +622,12 @@ def encode(
         if keep_metadata: out.metadata.update(sounds.metadata)
         waiting = next(sound, None)
         for frame in chain([first], shown):
-            while waiting is not None and waiting.dts*waiting.time_base <= frame.pts*source.time_base:
+            now = frame.pts*source.time_base
+            while waiting is not None and waiting.dts*waiting.time_base <= now:
                 out.mux(waiting)
                 waiting = next(sound, None)
-            if (frame.pts*source.time_base/pictures.codec_context.time_base).denominator != 1:
-                raise VideoError(f"{aside.suffix} knows frames of one rate only, not one at {frame.pts*source.time_base} s")
+            if (now/pictures.codec_context.time_base).denominator != 1:
+                raise VideoError(f"{aside.suffix} knows frames of one rate only, got one at {now} s")
             frame.time_base, frame.pict_type = source.time_base, av.video.frame.PictureType.NONE
             if frame.format.name != pictures.pix_fmt:
                 frame = same_time(frame, frame.reformat(
@@ -667,7 +675,8 @@ def anonymize_video(
     sidecar = out.with_name(f'{out.stem}.faces.jsonl') if own else Path(sidecar)
     if own or not sidecar.exists():
         if find_faces is None: raise VideoError(f"{sidecar}: no such list of faces, and no finder to make one")
-        try: find_tracks(path, sidecar, find_faces, longest, every, progress, **(tracking or {}))
+        try:
+            with ended_softly(): find_tracks(path, sidecar, find_faces, longest, every, progress, **(tracking or {}))
         except OSError as e: raise VideoError(f"{sidecar}: cannot be written ({e})") from e
     try: header, rows = read_sidecar(sidecar)
     except (FileNotFoundError, ValueError) as e: raise VideoError(str(e)) from e
@@ -710,7 +719,8 @@ def anonymize_frames(
     if first is None: return
     height, width = first.shape[1:]
     frames = chain([first], frames)
-    rows = follow(seen(), width, height, gap=gap, extend=gap, smooth=smooth)  # so that a lost face is no doubt, but hidden
+    # a lost face is hidden as long as it is waited for, so it is no doubt
+    rows = follow(seen(), width, height, gap=gap, extend=gap, smooth=smooth)
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt)) for row in rows)
     for row, before, after in with_neighbours(rows, 0):
         frame = held.popleft()
