@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['EXITS', 'VIDEOS', 'POSTFIX', 'SHORT', 'SAME', 'OTHER', 'MILLISECOND', 'USED_BY', 'UsageFault', 'Job', 'kind_of',
-           'below', 'plan_jobs', 'Way', 'hiding', 'learned_hiding', 'finder_of', 'Choosing', 'faces_of_person',
-           'who_stays', 'live_frames', 'record', 'video_options', 'piped', 'do_job', 'attempt', 'one_line',
-           'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'run_anonymize', 'frames_of', 'run_audit',
-           'as_table', 'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded', 'finding_options',
-           'anonymize_options', 'command_line', 'main']
+           'below', 'closed_folders', 'plan_jobs', 'Way', 'hiding', 'learned_hiding', 'finder_of', 'Choosing',
+           'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options', 'piped', 'do_job', 'attempt',
+           'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'run_anonymize', 'frames_of',
+           'run_audit', 'as_table', 'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded',
+           'finding_options', 'anonymize_options', 'command_line', 'main']
 
 # %% ../nbs/17_cli.ipynb #721aad2b
 import json
@@ -91,6 +91,16 @@ def below(
         return file.is_file() and kind_of(file.name) and not result and not any(p[0] == '.' for p in inside.parts)
     return [(file, file.relative_to(base)) for file in found if meant(file)]
 
+
+def closed_folders(
+    source:str,      # as for `below`
+) -> list[dict]:     # a row each, as `plan_jobs` gives them
+    "Folders that may not be listed: nothing in them would be done, and nobody would hear of it (ours)."
+    closed = []
+    for _, inside, _ in os.walk(source, onerror=closed.append) if Path(source).is_dir() else ():
+        inside[:] = [name for name in inside if name[0] != '.']
+    return [dict(input=error.filename, ok=False, error=f'cannot be listed: {error.strerror}') for error in closed]
+
 # %% ../nbs/17_cli.ipynb #f02706e4
 def plan_jobs(
     inputs:tuple[str, ...],  # as typed
@@ -109,7 +119,9 @@ def plan_jobs(
             jobs.append(Job(kind_of(source), source, out))
             continue
         found = below(source, folder, postfix)
-        if not found: faults.append(dict(input=source, ok=False, error='no picture and no video there'))
+        closed = closed_folders(source)
+        if not found and not closed: faults.append(dict(input=source, ok=False, error='no picture and no video there'))
+        faults += closed
         for path, inside in found:
             named = inside.with_stem(inside.stem + postfix)
             to = out if whole or out == '-' else (folder/named if folder else path.with_name(named.name))
@@ -121,7 +133,7 @@ def plan_jobs(
     return jobs, faults
 
 # %% ../nbs/17_cli.ipynb #9087150f
-SHORT = dict(blur='blur8', noise='noise03', world='small-learned-0')
+SHORT = dict(blur='blur8', noise='noise03', real='real-learned-0', world='small-learned-0')
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ def hiding(
 ) -> Way:        # UsageFault for an unknown name
     "From a word to a method (ours)."
     default = name is None
-    if default: name = 'real' if 'real' in released_anonymizers() else 'mask'
+    if default: name = 'real' if SHORT['real'] in released_anonymizers() else 'mask'
     name = SHORT.get(name, name)
     if name == 'none': raise UsageFault("--method none would hide nothing")
     if name in BASELINES:
@@ -146,7 +158,8 @@ def hiding(
         return Way(BASELINES[name], 1.3, words, 'cpu')
     try: path = find_weights(name)
     except ValueError as error:
-        known = sorted({*BASELINES, *SHORT, *released_anonymizers()} - {'none'})
+        usable = {*BASELINES, *released_anonymizers()}
+        known = sorted((usable | {word for word, meant in SHORT.items() if meant in usable}) - {'none'})
         raise UsageFault(f"--method {name!r} is neither a file nor one of {', '.join(known)}") from error
     return learned_hiding(path)
 
@@ -155,13 +168,14 @@ def learned_hiding(
     path:Path,     # as `save_anonymizer` writes it
 ) -> Way:       # on the fastest device
     "A trained M, used as it was trained (ours)."
-    notes, device = read_notes(path)['notes'], pick_device()
-    size, pad = (notes.get('config', {}).get(key, other) for key, other in (('face_size', 256), ('pad', 2.2)))
+    config, device = read_notes(path)['notes'].get('config', {}), pick_device()
+    size, pad = config.get('face_size', 256), config.get('pad', 2.2)
     M = load_anonymizer(path).to(device)
     @torch.no_grad()
     def method(frames, boxes):
         return replace_faces(frames.to(device), boxes.to(device), M, size).to(frames.device)
-    return Way(method, pad, f'{path.stem}, learned, faces of {size} pixels', str(device))
+    drawn = ', trained on drawn faces and not for photographs' if config.get('source') == 'world' else ''
+    return Way(method, pad, f'{path.stem}, learned, faces of {size} pixels{drawn}', str(device))
 
 
 def finder_of(
@@ -335,7 +349,7 @@ def do_job(
 ) -> dict:           # what is reported
     "Anonymize one input (ours)."
     if job.out != '-': Path(job.out).parent.mkdir(parents=True, exist_ok=True)
-    look = Look(options['enlarge'] or hide.enlarge, options['shape'])
+    look = Look(options['enlarge'] or hide.enlarge, options['shape'], options['feather'])
     if job.kind in ('picture', 'live'): find = Choosing(find, options['roi'], options['min_face'] or 0)
     if job.kind == 'live': return record(job.source, job.out, hide, find, options)
     if job.kind == 'picture':
@@ -370,7 +384,7 @@ def one_line(
 # %% ../nbs/17_cli.ipynb #bc48405f
 USED_BY = dict(track_id=('video',), time=('video', 'pipe'), audio=('video', 'pipe'), every=('video', 'pipe'),
                codec=('video', 'pipe', 'live'), crf=('video', 'pipe', 'live'), faces=('video', 'pipe'),
-               seconds=('live',), keep_metadata=('picture', 'video', 'pipe'))
+               seconds=('live',), feather=('picture', 'video', 'pipe'), keep_metadata=('picture', 'video', 'pipe'))
 
 
 def check_usage(
@@ -596,7 +610,7 @@ def finding_options() -> list:  # of click
 
 def anonymize_options() -> list:  # of click
     "Options of `faceanon anonymize` (ours)."
-    from click import Argument, Choice, Option
+    from click import Argument, Choice, IntRange, Option
     def flag(name, help): return Option([name], is_flag=True, help=help)
     return [
         Argument(['inputs'], nargs=-1, required=True),
@@ -604,7 +618,8 @@ def anonymize_options() -> list:  # of click
         Option(['--method'], help="mask, blur, pixelate, noise, .., real, world, or weights by path"),
         *finding_options(),
         Option(['--enlarge'], type=float, help="side of what is covered over the face's; default: the method's own"),
-        Option(['--shape'], type=Choice(SHAPES), default='box', show_default=True),
+        Option(['--shape'], type=Choice(SHAPES), default='box', show_default=True, help="both hold the whole face box"),
+        Option(['--feather'], type=IntRange(0, 9999), default=0, help="pixels outside the shape over which it fades"),
         Option(['--keep'], multiple=True, help="picture of a person who stays as they are"),
         Option(['--only'], multiple=True, help="picture of the only person to be hidden"),
         Option(['--faces'], help="list of faces from an earlier run, perhaps edited, instead of looking again"),

@@ -188,6 +188,7 @@ WRONG = {
     'picture to the output': (('a.png', '-o', '-'), 'for one video'),
     'json into the video': (('b.mp4', '-o', '-', '--json'), 'both write'),
     'same name twice': (('a.png', 'in/a.png', '-o', 'out'), 'more than once'),
+    'feather below nothing': (('a.png', '--feather', '-1'), '--feather'),
     'seconds of a file': (('b.mp4', '--seconds', '3'), '--seconds is for live'),
 }
 
@@ -199,6 +200,65 @@ def test_wrong_usage_is_told_before_anything_happens(place, what):
     words, rule = WRONG[what]
     result = no_traceback(typed(*words))
     assert result.exit_code == 2 and rule in result.output and tree(place) == before
+
+
+@pytest.mark.parametrize('name', ['a.png', 'b.mp4'])
+def test_shape_and_feather_cover_more_and_never_less(place, name):
+    picture(place/'a.png'), video(place/'b.mp4', 3, step=0)
+    def changed(*words):
+        assert typed(name, '-o', f'out{name}', '--overwrite', *words).exit_code == 0
+        before, after = (first_frame(place/n) for n in (name, f'out{name}'))
+        return abs(before - after).max(2) > 40
+    box = changed()
+    for words in (('--feather', '9'), ('--shape', 'ellipse'), ('--shape', 'ellipse', '--feather', '9')):
+        more = changed(*words)
+        assert more[box].mean() > .99 and more.sum() > 1.1*box.sum()
+
+
+def first_frame(path):
+    if path.suffix == '.png': return np.asarray(Image.open(path)).astype(int)
+    with av.open(str(path)) as file: return next(file.decode(video=0)).to_ndarray(format='rgb24').astype(int)
+
+
+def test_the_default_is_the_learned_method_once_it_is_released(place, monkeypatch):
+    used = []
+    def find_weights(name):
+        used.append(name)
+        raise FileNotFoundError(f"{name} is not here")
+    monkeypatch.setattr(cli, 'released_anonymizers', lambda: {'real-learned-0': 'hash', 'small-learned-0': 'hash'})
+    monkeypatch.setattr(cli, 'find_weights', find_weights)
+    picture(place/'a.png')
+    for words in ((), ('--method', 'real'), ('--method', 'real-learned-0')):
+        assert no_traceback(typed('a.png', '-o', 'b.png', *words)).exit_code == 3
+    assert used == ['real-learned-0']*3 and tree(place) == ['a.png']
+
+
+def test_an_unreleased_method_is_no_choice(place):
+    picture(place/'a.png')
+    result = no_traceback(typed('a.png', '-o', 'b.png', '--method', 'magic'))
+    known = ' '.join(result.stderr.split()).partition('one of ')[2].split(', ')
+    assert result.exit_code == 2 and 'world' in known and 'none' not in known
+    assert ('real' in known) == ('real-learned-0' in cli.released_anonymizers())
+
+
+def test_a_method_of_drawn_faces_says_so(place):
+    picture(place/'a.png')
+    result = typed('a.png', '-o', 'b.png', '--method', 'world', '--dry-run')
+    assert result.exit_code == 0 and 'drawn faces' in result.output
+
+
+def test_a_folder_that_cannot_be_listed_is_named(place, monkeypatch):
+    import os
+    picture(place/'in/a.png'), picture(place/'in/closed/b.png')
+    scan = os.scandir
+    def refuse(path='.'):
+        if str(path).endswith('closed'): raise PermissionError(13, 'Permission denied', str(path))
+        return scan(path)
+    monkeypatch.setattr(os, 'scandir', refuse)
+    result = no_traceback(typed('in', '-o', 'out', '--quiet'))
+    monkeypatch.undo()
+    assert result.exit_code == 1 and 'FAILED in/closed: cannot be listed' in result.stderr
+    assert (place/'out/a.png').exists()
 
 
 def test_what_cannot_start_is_one_line_and_three(place, monkeypatch):
