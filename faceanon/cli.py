@@ -600,17 +600,18 @@ def guarded(
 
 def finding_options() -> list:  # of click
     "Options of all that looks for faces (ours)."
-    from click import Option
+    from click import FloatRange, IntRange, Option
     return [Option(['--detector'], default='centerface', show_default=True, help="centerface or yunet:PATH"),
-            Option(['--threshold'], type=float, help="score from which something is a face; lower finds more"),
-            Option(['--side'], type=int, help="longer side of what the detector sees, pixels"),
+            Option(['--threshold'], type=FloatRange(0, 1, min_open=True, max_open=True),
+                   help="score from which something is a face; lower finds more"),
+            Option(['--side'], type=IntRange(32), help="longer side of what the detector sees, pixels"),
             Option(['--recognizer'], help="weights of MobileFaceNet, for --keep, --only and audit"),
             Option(['--json'], is_flag=True, help="results as JSON on the standard output")]
 
 
 def anonymize_options() -> list:  # of click
     "Options of `faceanon anonymize` (ours)."
-    from click import Argument, Choice, IntRange, Option
+    from click import Argument, Choice, FloatRange, IntRange, Option
     def flag(name, help): return Option([name], is_flag=True, help=help)
     return [
         Argument(['inputs'], nargs=-1, required=True),
@@ -627,10 +628,10 @@ def anonymize_options() -> list:  # of click
         Option(['--roi'], help="x1,y1,x2,y2 in pixels: faces wholly outside stay"),
         Option(['--time'], help="00:10-01:30: hide only from here to there"),
         Option(['--min-face'], type=float, help="pixels: smaller faces stay"),
-        Option(['--every'], type=int, help="look at every so many-th frame; tracks fill the others"),
-        Option(['--seconds'], type=float, help="how long a camera is recorded"),
+        Option(['--every'], type=IntRange(1), help="look at every so many-th frame; tracks fill the others"),
+        Option(['--seconds'], type=FloatRange(0), help="how long a camera is recorded"),
         Option(['--codec'], help="FFmpeg's name of an encoder"),
-        Option(['--crf'], type=float, help="quality of the video, lower is better"),
+        Option(['--crf'], type=FloatRange(0), help="quality of the video, lower is better"),
         Option(['--audio'], type=Choice(list(AUDIO)), help="what becomes of the sound; default keep"),
         Option(['--on-doubt'], type=Choice(list(dict.fromkeys([*ON_DOUBT, *VIDEO_DOUBT]))), default='mask',
                show_default=True, help="where a face may be that nobody has found"),

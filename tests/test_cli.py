@@ -189,6 +189,10 @@ WRONG = {
     'json into the video': (('b.mp4', '-o', '-', '--json'), 'both write'),
     'same name twice': (('a.png', 'in/a.png', '-o', 'out'), 'more than once'),
     'feather below nothing': (('a.png', '--feather', '-1'), '--feather'),
+    'threshold': (('a.png', '--threshold', '2'), '--threshold'),
+    'side': (('a.png', '--side', '5'), '--side'),
+    'no frame': (('b.mp4', '--every', '0'), '--every'),
+    'crf': (('b.mp4', '--crf', '-1'), '--crf'),
     'seconds of a file': (('b.mp4', '--seconds', '3'), '--seconds is for live'),
 }
 
