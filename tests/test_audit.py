@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from faceanon.audit import (
+    ATTACKS,
     CLEAR,
+    SMALL,
     Look,
     Samples,
+    attack,
     audit_frames,
     cut_aligned,
     exceeds,
     frame_pairs,
     kept_detail,
     leak_runs,
+    name_tracks,
     read_audit,
     report_page,
     verdict,
@@ -211,7 +215,7 @@ def test_runs_are_those_of_counting_frame_by_frame():
     rng = np.random.default_rng(0)
     for _ in range(50):
         table = rng.random((3, 12)) < .5
-        looks = [Look(t, f, True, 1. if table[t, f] else 0.) for t in range(3) for f in range(12)]
+        looks = [Look(t, f, True, 30, 1. if table[t, f] else 0.) for t in range(3) for f in range(12)]
         rng.shuffle(looks)
         found = leak_runs(looks)
         assert sorted((t, f) for t, a, b in found for f in range(a, b + 1)) == sorted(zip(*np.nonzero(table)))
@@ -234,6 +238,16 @@ def test_flicker_is_that_of_the_faces():
     assert audit(shaky)['flicker'] > audit(hide(ORIGINAL))['flicker'] + .2
 
 
+def test_a_scene_cut_is_no_flicker():
+    film = numbered(torch.cat([film_of(WALKS)[:15], film_of(WALKS)[15:]//4]))
+    dark = hide(film)
+    dark[15:] = film[15:]  # hidden before, clear after: a change that belongs to no scene
+    assert [v.row.frame for v in views(zip(film, dark), Known(WALKS)) if v.row.cut] == [15]
+    whole = audit(dark, film)['flicker']
+    parts = [audit(dark[part], film[part])['flicker'] for part in (slice(15), slice(15, 30))]
+    assert whole == pytest.approx(sum(parts)/2, abs=1e-6)
+
+
 def pixels(faces): return resize(faces, 8).flatten(1) - .5
 
 
@@ -251,6 +265,30 @@ def test_what_is_around_a_face_names_it_too():
     tight = audit(hide(ORIGINAL, enlarge=1), attackers={'pixels': pixels})['attackers']['pixels']
     assert tight['anonymized gallery, anonymized probe']['rank1'] > .8
     assert 'around the face' in ' '.join(audit(ORIGINAL, attackers={'pixels': pixels})['notes'])
+
+
+def test_gallery_and_probes_are_of_different_frames():
+    tracks, at_even, at_odd = torch.arange(2).repeat_interleave(4), torch.eye(2), torch.eye(2).flip(0)
+    vectors = torch.stack([(at_odd if i % 2 else at_even)[t] for i, t in zip([*range(4)]*2, tracks)])
+    assert name_tracks(vectors, vectors, tracks) == (0, '')
+
+
+def test_the_gallery_is_clear_where_it_says_so():
+    "Every other face is hidden: those the gallery is made of are clear, those to be named are not."
+    faces = {t: [texture(t)]*8 for t in (0, 1)}
+    samples = {t: Samples(faces=[(f, f*(i % 2 == 0)) for i, f in enumerate(fs)]) for t, fs in faces.items()}
+    assert [a['rank1'] for a in attack(samples, pixels, 'pixels', ATTACKS).values()] == [1, .5, .5]
+
+
+def test_attackers_are_given_only_what_the_detector_found():
+    given = []
+
+    def embed(faces):
+        given.append(len(faces))
+        return pixels(faces)
+
+    audit(ORIGINAL[:9], ORIGINAL[:9], Known(WALKS, misses=[(0, 3), (0, 4)]), attackers={'a': embed})
+    assert given == [16, 16]
 
 
 def test_too_few_faces_or_tracks_give_no_rate_but_the_reason():
@@ -321,7 +359,7 @@ def test_the_page_holds_itself_and_no_picture():
     assert 'irreversible' not in text.lower() and 'anonymous' not in text.lower()
 
 
-def test_an_audit_survives_its_file(tmp_path):
+def test_an_audit_survives_its_file(tmp_path, monkeypatch):
     result = audit(hide(ORIGINAL, but=[(1, 13)]), attackers={'pixels': pixels})
     path = tmp_path/'audit.json'
     path.write_text('an old one')
@@ -329,7 +367,11 @@ def test_an_audit_survives_its_file(tmp_path):
     assert read_audit(path) == result and [p.name for p in tmp_path.iterdir()] == ['audit.json']
     assert report_page(read_audit(path)) == report_page(result)
     with pytest.raises(ValueError): write_audit(path, result | dict(flicker=math.nan))
+    with monkeypatch.context() as patched:
+        patched.setattr('os.replace', lambda *paths: 1/0)
+        with pytest.raises(ZeroDivisionError): write_audit(path, result | dict(flicker=0))
     assert read_audit(path) == result, "the old file stays where writing fails"
+    assert [p.name for p in tmp_path.iterdir()] == ['audit.json']
     for text in ('', '[]', '{"format": "another"}', '{'):
         path.write_text(text)
         with pytest.raises(ValueError, match="audit.json is no audit"): read_audit(path)
@@ -375,6 +417,11 @@ def test_detail_is_that_of_the_better_half_whatever_the_light():
     assert abs(kept_detail(face, to_float(texture(6))[None]).item()) < .5
     mixed = torch.cat([face, to_float(texture(6))[None]])
     assert torch.allclose(kept_detail(mixed, mixed[[0, 0]]), torch.cat([kept_detail(m[None], face) for m in mixed]))
+
+
+def test_less_is_enough_for_a_small_face():
+    assert [Look(0, 0, True, side, .6).in_the_clear() for side in (SMALL - 1, SMALL)] == [True, False]
+    assert not Look(0, 0, True, 9, .4).in_the_clear() and Look(0, 0, True, SMALL, CLEAR).in_the_clear()
 
 
 def test_json_holds_plain_numbers():
