@@ -297,15 +297,15 @@ def name_tracks(
     gallery:Float[Tensor, "n d"],  # vectors the attacker knows by name
     probes:Float[Tensor, "n d"],   # vectors of the same faces, to be named
     tracks:Int[Tensor, "n"],       # of each, those of a track in order of time
-) -> tuple[float|None, str]:       # rank 1 in [0, 1], and why there is none
+) -> tuple[float|None, int, str]:  # rank 1 in [0, 1], among how many tracks, and why there is none
     "Name faces by the nearest mean; gallery and probes are of different frames, every other one (ours)."
     order = torch.cat([torch.arange(int(n)) for n in tracks.unique_consecutive(return_counts=True)[1]])
     known, asked = order % 2 == 0, order % 2 == 1
     names = tracks[asked].unique()
-    if len(names) < 2: return None, f"{len(names)} track(s) with two faces or more: naming needs two"
+    if len(names) < 2: return None, len(names), f"tracks with two faces or more: {len(names)}, naming needs two"
     rows = F.normalize(gallery)
     means = F.normalize(torch.stack([rows[known & (tracks == name)].mean(0) for name in names]))
-    return rank_k(F.normalize(probes[asked]) @ means.T, torch.searchsorted(names, tracks[asked]), 1), ''
+    return rank_k(F.normalize(probes[asked]) @ means.T, torch.searchsorted(names, tracks[asked]), 1), len(names), ''
 
 
 def verify_tracks(
@@ -332,20 +332,20 @@ def attack(
     embed:Callable,                 # faces `(n, 3, s, s)` in [0, 1], as cut, to `(n, d)`
     name:str,                       # what messages call it
     attacks:Mapping[str, tuple],    # name -> film known by name and film to be named: 0 original, 1 anonymized
-) -> dict:                          # name of attack -> `rank1`, `eer`, `why`: text where one of them is None
+) -> dict:                          # name of attack -> `rank1`, among `tracks`, `eer`, `why`: text where one is None
     "What one attacker gets out of the film's faces (ours)."
     pairs = [(track, pair) for track, s in sorted(samples.items()) for pair in s.faces]
-    if not pairs: return {a: dict(rank1=None, eer=None, why="no face was found") for a in attacks}
+    if not pairs: return {a: dict(rank1=None, tracks=0, eer=None, why="no face was found") for a in attacks}
     tracks = torch.tensor([track for track, _ in pairs])
     films = [_vectors(embed, torch.stack([pair[film] for _, pair in pairs]), name) for film in (0, 1)]
     result = {}
     for title, (known, asked) in attacks.items():
-        rank1, why = name_tracks(films[known], films[asked], tracks)
+        rank1, count, why = name_tracks(films[known], films[asked], tracks)
         error, why_not = None, ''
         if not why:
             scores = pair_scores(films[asked], tracks) if known == asked else cross_pair_scores(*films, tracks)
             error, why_not = verify_tracks(*scores)
-        result[title] = dict(rank1=rank1, eer=error, why=why or why_not)
+        result[title] = dict(rank1=rank1, tracks=count, eer=error, why=why or why_not)
     return result
 
 # %% ../nbs/14_audit.ipynb #ccfde28d
@@ -408,7 +408,7 @@ def audit_frames(
     named = {name: attack(samples, embed, name, attacks) for name, embed in attackers.items()}
     inside, outside = (_share(*map(float, row)) for row in similar)
     return _summary(looks, frames, rate, alone, clear, named) | dict(
-        tracks_sampled=len(samples), flicker=_mean(flickers), ssim=dict(inside=inside, outside=outside),
+        flicker=_mean(flickers), ssim=dict(inside=inside, outside=outside),
         enlarge=enlarge, gap=gap, attackers=named)
 
 # %% ../nbs/14_audit.ipynb #529adee0
@@ -450,7 +450,7 @@ def read_audit(
 STYLE = """body{font:16px/1.5 Georgia,serif;max-width:46em;margin:2em auto;padding:0 1em;color:#111;background:#fff}
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:1.6em}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.25em .6em;border-bottom:1px solid #bbb}
-td.n{text-align:right;white-space:nowrap}.verdict{border-left:4px solid #111;padding-left:1em;font-size:1.1em}
+td.n,th+th{text-align:right;white-space:nowrap}table+table{margin-top:1em}.verdict{border-left:4px solid #111;padding-left:1em;font-size:1.1em}
 @media print{body{margin:0;max-width:none;font-size:11pt}tr{break-inside:avoid}}"""
 
 
@@ -461,8 +461,8 @@ def _number(value:float|None) -> str: return 'not known' if value is None else f
 
 
 def _table(head:Iterable[str], rows:Iterable[Iterable]) -> str:
-    "Numbers to the right: what begins with a digit, but for names in the first column."
-    cell = lambda place, v: f'<td{" class=n" if place and v[:1].isdigit() else ""}>{escape(v)}</td>'
+    "Names in the first column, numbers in the others."
+    cell = lambda place, v: f'<td{" class=n" if place else ""}>{escape(v)}</td>'
     body = ''.join('<tr>' + ''.join(cell(*one) for one in enumerate(map(str, row))) + '</tr>\n' for row in rows)
     return '<table>\n<tr>' + ''.join(f'<th>{escape(h)}</th>' for h in head) + f'</tr>\n{body}</table>\n'
 
@@ -500,13 +500,14 @@ def _leak_part(leaks:dict) -> str:
     return f"<h2>Faces in the clear</h2>\n{_table(['', 'Count', 'Share'], rows)}{listed}{more}"
 
 
-def _attack_part(attackers:dict, tracks:int) -> str:
+def _attack_part(attackers:dict) -> str:
     if not attackers: return ''
-    chance = _percent(chance_rank_k(tracks, 1)) if tracks else 'not known'
-    rows = [[f'{name}: {title}', _percent(a['rank1']), _percent(a['eer']), a['why']]
-            for name, attacks in attackers.items() for title, a in attacks.items()]
-    return (f'<h2>Attackers tested</h2>\n{_table(["Attacker", "Rank 1", "Equal error rate", "Why not known"], rows)}'
-            f'<p>Chance: rank 1 of {chance} among {tracks} tracks, an equal error rate of 50 %.</p>\n')
+    results = [(f'{name}: {title}', a) for name, attacks in attackers.items() for title, a in attacks.items()]
+    rows = [[title, _percent(a['rank1']), _percent(chance_rank_k(a['tracks'], 1)) if a['tracks'] else 'not known',
+             _percent(a['eer'])] for title, a in results]
+    missing = ''.join(f"<p>{escape(title)}: {escape(a['why'])}.</p>\n" for title, a in results if a['why'])
+    return ('<h2>Attackers tested</h2>\n' + _table(['Attacker', 'Rank 1', 'By chance', 'Equal error rate'], rows)
+            + '<p>An equal error rate of 50 % is chance.</p>\n' + missing)
 
 # %% ../nbs/14_audit.ipynb #541dfbb1
 def report_page(
@@ -519,7 +520,7 @@ def report_page(
     if like:
         parts.append('<h2>Face-like</h2>\n' + _table(['', 'Count'], [
             ['Face-like places', like['faces']], ['Frames with one', like['frames']], ['Tracks', like['tracks']]]))
-    parts.append(_attack_part(audit['attackers'], audit['tracks_sampled']))
+    parts.append(_attack_part(audit['attackers']))
     if audit['compared']:
         parts.append('<h2>What changed</h2>\n' + _table(['', 'Value', 'Untouched'], [
             ['Structural similarity inside faces', _number(ssim['inside']), '1'],

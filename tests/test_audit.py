@@ -270,7 +270,7 @@ def test_what_is_around_a_face_names_it_too():
 def test_gallery_and_probes_are_of_different_frames():
     tracks, at_even, at_odd = torch.arange(2).repeat_interleave(4), torch.eye(2), torch.eye(2).flip(0)
     vectors = torch.stack([(at_odd if i % 2 else at_even)[t] for i, t in zip([*range(4)]*2, tracks)])
-    assert name_tracks(vectors, vectors, tracks) == (0, '')
+    assert name_tracks(vectors, vectors, tracks) == (0, 2, '')
 
 
 def test_the_gallery_is_clear_where_it_says_so():
@@ -292,7 +292,9 @@ def test_attackers_are_given_only_what_the_detector_found():
 
 
 def test_too_few_faces_or_tracks_give_no_rate_but_the_reason():
-    one = audit(ORIGINAL, finder=Known({0: WALKS[0]}), attackers={'pixels': pixels})['attackers']['pixels']
+    alone = audit(ORIGINAL, finder=Known({0: WALKS[0]}), attackers={'pixels': pixels})
+    assert report_page(alone).count('naming needs two') == 3
+    one = alone['attackers']['pixels']
     assert {(a['rank1'], a['eer']) for a in one.values()} == {(None, None)}
     assert all('needs two' in a['why'] for a in one.values())
     short = {p: boxes[:3] for p, boxes in WALKS.items()}
