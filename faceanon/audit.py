@@ -450,7 +450,8 @@ def read_audit(
 STYLE = """body{font:16px/1.5 Georgia,serif;max-width:46em;margin:2em auto;padding:0 1em;color:#111;background:#fff}
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:1.6em}table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.25em .6em;border-bottom:1px solid #bbb}
-td.n,th+th{text-align:right;white-space:nowrap}table+table{margin-top:1em}.verdict{border-left:4px solid #111;padding-left:1em;font-size:1.1em}
+td.n,th+th{text-align:right;white-space:nowrap}table+table{margin-top:1em}
+.verdict{border-left:4px solid #111;padding-left:1em;font-size:1.1em}
 @media print{body{margin:0;max-width:none;font-size:11pt}tr{break-inside:avoid}}"""
 
 
