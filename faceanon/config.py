@@ -99,7 +99,7 @@ PRESETS = dict(
               pad=2.2, people=430, faces_per_person=20, frames=1600, steps=400, batch_faces=24, batch_frames=4,
               lr_d=3e-4,
               r_steps=2, read_weight=.4,
-              a_warmup=400, warmup_lr=3e-4, lr_a=1e-4, finetune_steps=120, finetune_lr=1e-4, attack_steps=300,
+              a_warmup=400, warmup_lr=3e-4, lr_a=1e-4, finetune_steps=100, finetune_lr=1e-4, attack_steps=120,
               attack_faces=20, test_faces=10, test_frames=600, checkpoint_every=40),
     paper=dict(source='real', backbone='resnet101', face_size=256, frame_size=352, pad=2.2, m_width=64,
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),

@@ -142,7 +142,7 @@ def tuned_attacker(
         torch.manual_seed(seed)
         net = load_mobilefacenet(recognizer_path())
         attacker = Attacker(name, NamingRecognizer(net, int(ids.max()) + 1), int(ids.max()) + 1)
-    for _ in train_attacker(attacker, faces, ids, steps, 32, lr=1e-3, seed=seed): pass
+    for _ in train_attacker(attacker, faces, ids, steps, 32, lr=3e-4, seed=seed): pass
     attacker.net.eval()
     return attacker
 
