@@ -173,6 +173,7 @@ def test_without_an_original_faces_are_face_like_and_there_is_no_verdict():
     assert 'face-like' in verdict(result) and 'Face-like' in report_page(result)
     assert [name.split()[0] for name in result['attackers']['pixels']] == ['anonymized']
     assert (result['ssim']['inside'], result['ssim']['outside'], result['flicker']) == (None, None, None)
+    assert not result['compared'] and 'What changed' not in report_page(result)
     with pytest.raises(ValueError, match="without the original"): exceeds(result, .1)
 
 
