@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures test reproduce train lab docs clean
+.PHONY: figures test reproduce train real lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -44,12 +44,16 @@ test: $(INSTALLED)
 train: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/01_train.ipynb)
 
-# Recomputes every number and redraws every figure; real data only where FACEANON_DATA says it is.
+# Recomputes every number of the embedded world and redraws every figure.
 reproduce: train
 	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
 	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)
-	$(if $(FACEANON_DATA),$(call run_notebooks,nbs/reproduce/06_real.ipynb),@echo "== FACEANON_DATA is not set: the real data sets are left out")
 	$(call run_notebooks,$(STUDIES))
+
+# Photographs and video, from the folder that FACEANON_DATA names: M, A, every attacker.
+real: export FACEANON_PRESET := real
+real: $(INSTALLED)
+	$(call run_notebooks,nbs/reproduce/06_real.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
