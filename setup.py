@@ -22,7 +22,7 @@ setup(
     keywords=cfg['keywords'].split(),
     license='Apache-2.0',
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['weights/*.safetensors', 'weights/SHA256SUMS']},
+    package_data={name: ['weights/*.safetensors', 'weights/SHA256SUMS', 'weights/README.md']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('attack', 'dev')},

@@ -237,6 +237,7 @@ def plot_tradeoff(
     rows:list[dict],                # `method`, `l1_weight` (None for hand-crafted), `seed`, `attacker_worst`, and the
                                     # fractions of `TRADEOFF`: mAP@0.5 after fine-tuning A, the same with A frozen, EERs
     highlight:str|None = 'learned', # method drawn in the accent colour
+    xlabel:str = 'near-action mAP@0.5 (%)', # what the rows call near
 ) -> Figure:                        # 7 by 3.5 inches, two panels with common axes in per cent
     "Near-action mAP against verification error: the paper's protocol and the worst retrained attacker (Sec. 4)."
     check_rows(rows, ('method', 'l1_weight', 'seed', 'attacker_worst'), TRADEOFF)
@@ -253,7 +254,7 @@ def plot_tradeoff(
         for method in several:
             path = [(100*s['map50_near'][0], 100*s[eer][0]) for s in settings if s['method'] == method]
             ax.plot(*np.array(sorted(path)).T, color=method_colour(method, highlight), lw=0.8, alpha=0.7, label='_path')
-        ax.set(title=title, xlabel='near-action mAP@0.5 (%)', xlim=(0, 104),
+        ax.set(title=title, xlabel=xlabel, xlim=(0, 104),
                ylim=(0, max(58, *(104*r[k] for r in rows for k in ('eer_fixed', 'eer_worst')))))
         ax.annotate('chance', (103, 50.8), fontsize=6.5, color=PLAIN, ha='right')
     panels[0].set_ylabel('verification EER (%), higher is more private')
