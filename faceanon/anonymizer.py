@@ -278,8 +278,10 @@ def find_weights(
     name:str|Path,           # as for `Anonymizer.from_pretrained`
     folder:Path|None=None,   # as for `released_anonymizers`
 ) -> Path:                   # an existing file; of a released one the hash is as listed
-    "From name to file; ValueError for an unknown name or another hash."
+    "From name to file; ValueError for an unknown name or another hash. `real` is the one released as `real-..`."
     released = released_anonymizers(folder)
+    alike = [known for known in released if known.startswith(f'{name}-')]
+    if str(name) not in released and len(alike) == 1: name = alike[0]
     if str(name) not in released:
         if Path(name).is_file(): return Path(name)
         raise ValueError(f"no anonymizer {str(name)!r}, neither a file nor one of the released: {sorted(released)}")

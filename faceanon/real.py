@@ -361,14 +361,14 @@ def evaluate_real(
     row = json.loads(path.read_text()) if path.exists() else {}
     if row.get('budget') != budget: row = dict(method=name, seed=cfg.seed, budget=budget, seconds=0)
     method, start = method_named(name, cfg), time.time()
-    if 'attacks' not in row:
-        unseen = photographs(data_settings(cfg), 'unseen').faces
-        row |= dict(attacks=list(attack_photographs(method, cfg)), picture=likeness(unseen, ship_faces(method, unseen)))
+    if 'utility' not in row:
+        row |= dict(utility=utility(method, cfg))
         row['seconds'] += round(time.time() - start)
         write_json(path, row)
-    if 'utility' not in row:
+    if 'attacks' not in row:
         start = time.time()
-        row |= dict(utility=utility(method, cfg))
+        unseen = photographs(data_settings(cfg), 'unseen').faces
+        row |= dict(attacks=list(attack_photographs(method, cfg)), picture=likeness(unseen, ship_faces(method, unseen)))
         row['seconds'] += round(time.time() - start)
         write_json(path, row)
     return row
