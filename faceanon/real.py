@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCRATCH', 'Photographs', 'photographs', 'verification_row', 'eer_interval', 'nearest_mean_rank1', 'NamingRecognizer',
            'tuned_attacker', 'train_inverse', 'through', 'has_dlib', 'dlib_nets', 'dlib_embeddings', 'few_of_each',
-           'track_sets', 'average_tracks', 'fixed_attacker', 'scratch_attacks', 'recognizer_attacks', 'row_over_tracks',
-           'dlib_attack', 'attack_photographs', 'worst_row', 'evaluate_real', 'real_tradeoff_row']
+           'track_sets', 'pairs_there', 'average_tracks', 'fixed_attacker', 'scratch_attacks', 'recognizer_attacks',
+           'row_over_tracks', 'dlib_attack', 'attack_photographs', 'worst_row', 'evaluate_real', 'real_tradeoff_row']
 
 # %% ../nbs/37_real.ipynb #95f38183
 import json
@@ -245,6 +245,14 @@ def track_sets(
     track = torch.arange(len(rows)//2).repeat_interleave(torch.tensor([len(faces) for faces, _, _ in rows[::2]]))
     return Photographs(*clear), Photographs(*hidden), track
 
+def pairs_there(
+    tracks:tuple,  # as from `track_sets`
+) -> bool:         # are there two sources, and two clips of one?
+    "Can clips be compared at all?"
+    clear, _, track = tracks
+    whose = torch.stack([clear.ids[track == i][0] for i in range(int(track.max()) + 1)])
+    return 1 < len(whose.unique()) < len(whose)
+
 def average_tracks(
     embeddings:Float[Tensor, "n d"],  # a row a picture
     track:Int[Tensor, "n"],           # which clip it is from, from 0
@@ -304,7 +312,7 @@ def recognizer_attacks(
         low, high = eer_interval(read[1], originals['unseen'].ids)
         yield verification_row(reader.name, *read, originals['unseen'].ids) | dict(
             rank1=rank1, chance=chance_rank_k(int(names.max()) + 1, 1), eer_low=low, eer_high=high)
-    yield row_over_tracks(tuned, shipped['tracks'])
+    if pairs_there(shipped['tracks']): yield row_over_tracks(tuned, shipped['tracks'])
 
 def row_over_tracks(
     reader:Attacker,  # of aligned faces

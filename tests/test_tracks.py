@@ -220,7 +220,8 @@ def test_a_long_video_is_held_a_little_at_a_time():
         memory.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert most <= 25 + 2*2 + 2
-    assert max(memory[800:]) < 1.2*max(memory[200:600]) + 20_000
+    # other threads of the process allocate too; 1,200 frames that are kept would be ten times as much
+    assert max(memory[800:]) < 1.2*max(memory[200:600]) + 150_000
 
 
 def test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever():
