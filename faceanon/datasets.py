@@ -35,7 +35,7 @@ def read_faces(
     key:tuple[str, ...],   # the columns that say which picture a row belongs to
 ) -> dict[tuple, Float[Tensor, "f 14"]]: # by key, rows [x1, y1, x2, y2, five (x, y)] in pixels, landmarks as above
     "The stored face boxes and landmarks of a data set."
-    rows = csv.DictReader(text_lines(path, 'a table of faces, as official.write_faces makes it'))
+    rows = csv.DictReader(text_lines(path, 'a table of faces, as folders.write_faces makes it'))
     missing = {*key, *FACE_COLUMNS} - {*(rows.fieldnames or ())}
     if missing: raise DataError(f"{path}: expected columns {sorted(missing)}, found {rows.fieldnames}")
     found = {}

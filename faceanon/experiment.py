@@ -7,8 +7,9 @@ __all__ = ['FACE_ROLES', 'world_faces', 'world_frames', 'kept', 'faces_of', 'fra
            'real_frames', 'new_m', 'new_d', 'recognizer_path', 'new_a', 'action_names', 'train_data', 'data_settings',
            'run_folder', 'keep_module', 'make_detector', 'make_verifier', 'shared_weights', 'raw_detector',
            'fixed_verifier', 'new_nets', 'play_game', 'learned', 'method_named', 'find_m', 'ship_faces', 'ship_gallery',
-           'ship_frames', 'average_precisions', 'utility', 'cut_faces', 'privacy', 'fixed_attack', 'code_attack',
-           'likeness', 'evaluate', 'processes', 'evaluate_all', 'tradeoff_row']
+           'ship_frames', 'average_precisions', 'actions_found', 'precisions_of', 'utility', 'states_of_a', 'cut_faces',
+           'privacy', 'fixed_attack', 'code_attack', 'likeness', 'evaluate', 'processes', 'evaluate_all',
+           'tradeoff_row']
 
 # %% ../nbs/18_experiment.ipynb #73e1c4eb
 import json
@@ -409,7 +410,21 @@ def average_precisions(
     names:tuple,                      # of the actions
 ) -> dict:                            # `map50`, `map50_near`, `map50_far`, `per_class`; in [0, 1], None without truths
     "A's frame-mAP at IoU 0.5 (Sec. 4)."
-    found = [row for part in frames.split(25) for row in A.detect(to_float(part))]
+    return precisions_of(actions_found(A, frames), targets, names)
+
+def actions_found(
+    A:ActionDetector,                 # evaluation mode
+    frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
+) -> list[dict]:                      # `boxes`, `labels`, `scores` of each
+    "What A names, frame by frame."
+    return [row for part in frames.split(25) for row in A.detect(to_float(part))]
+
+def precisions_of(
+    found:list[dict],    # as from `actions_found`
+    targets:list[dict],  # `boxes`, `labels` of each
+    names:tuple,         # of the actions
+) -> dict:               # as from `average_precisions`
+    "Frame-mAP at IoU 0.5 of what was found."
     result = frame_map(found, targets, names)
     near, far = ([n for n in group if n in names] for group in (NEAR, FAR))
     part = lambda group: mean_over(result['per_class'], group) if group else None
@@ -421,15 +436,25 @@ def utility(
     side:str='test',    # 'test' or 'val'
 ) -> dict:              # `frozen` and `tuned`, as from `average_precisions`
     "What A still sees."
-    names, settings = action_names(cfg), data_settings(cfg)
+    names = action_names(cfg)
+    return {state: average_precisions(A, frames, targets, names)
+            for state, A, frames, targets in states_of_a(method, cfg, side)}
+
+def states_of_a(
+    method:Callable,    # frames, boxes -> frames
+    cfg:TrainConfig,    # budgets, `seed`
+    side:str='test',    # 'test' or 'val'
+) -> Iterator[tuple]:   # 'frozen', then 'tuned'; A in evaluation mode, test frames as shipped, their targets
+    "A before and after it got used to what a method leaves."
+    settings = data_settings(cfg)
     (train, train_targets), (test, test_targets) = frames_of(settings, 'train'), frames_of(settings, 'test', side)
     A = raw_detector(cfg)
     seed_everything(cfg.seed)
     shown = ship_frames(method, test, test_targets, cfg.pad)
-    frozen = average_precisions(A, shown, test_targets, names)
+    yield 'frozen', A, shown, test_targets
     changed = ship_frames(method, train, train_targets, cfg.pad)
     for _ in finetune_a(A, changed, train_targets, cfg, cfg.seed): pass
-    return dict(frozen=frozen, tuned=average_precisions(A.eval(), shown, test_targets, names))
+    yield 'tuned', A.eval(), shown, test_targets
 
 def cut_faces(
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped

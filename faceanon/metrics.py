@@ -211,11 +211,14 @@ def eer_by_people(
     embeddings:Float[Tensor, "n d"],  # one row a picture, finite
     ids:Int[Tensor, "n"],             # who each row shows
     bins:int=1024,                    # score steps of equal mass; the equal error rate is good to 1/bins
+    others:Float[Tensor, "n d"]|None=None, # of the same pictures in another state, as for `cross_pair_scores`; or none
 ) -> tuple[int, Callable]:            # the number of people, and `statistic` for `bootstrap_interval`
     "The equal error rate as a function of how often each person is drawn (ours)."
     rows, (names, who) = _unit_rows(embeddings, ids), ids.unique(return_inverse=True)
-    people, first, second = len(names), *torch.triu_indices(len(ids), len(ids), 1)
-    scores = (rows @ rows.T)[first, second]
+    columns = rows if others is None else _unit_rows(others, ids)
+    pairs = torch.ones(len(ids), len(ids), dtype=torch.bool)
+    people, (first, second) = len(names), (pairs.triu(1) if others is None else pairs.fill_diagonal_(False)).nonzero().T
+    scores = (rows @ columns.T)[first, second]
     edges = scores.sort().values[torch.linspace(0, len(scores) - 1, bins + 1).long()[1:-1]]
     cell = (who[first]*people + who[second])*bins + torch.searchsorted(edges, scores, right=True)
     table = torch.bincount(cell, minlength=people*people*bins).view(people, people, bins).flip(2).double()

@@ -183,18 +183,20 @@ def test_pairs_need_two_people_and_two_pictures():
     with pytest.raises(ValueError, match='differ in shape'): cross_pair_scores(rows, rows[:2], torch.tensor([0, 0, 1]))
 
 
-def test_eer_by_people_weights_each_pair_as_often_as_it_was_drawn():
+@pytest.mark.parametrize('cross', [False, True])
+def test_eer_by_people_weights_each_pair_as_often_as_it_was_drawn(cross):
     gen = torch.Generator().manual_seed(0)
     ids = torch.arange(6).repeat_interleave(5)
-    rows = torch.randn(6, 8, generator=gen)[ids] + torch.randn(30, 8, generator=gen)
-    people, statistic = eer_by_people(rows, ids, bins=4096)
-    unit = torch.nn.functional.normalize(rows, dim=1)
+    rows, others = (torch.randn(6, 8, generator=gen)[ids] + torch.randn(30, 8, generator=gen) for _ in range(2))
+    people, statistic = eer_by_people(rows, ids, 4096, others if cross else None)
+    unit, columns = (torch.nn.functional.normalize(r, dim=1) for r in (rows, others if cross else rows))
+    pairs = list(itertools.permutations(range(30), 2) if cross else itertools.combinations(range(30), 2))
     for counts in ([1]*6, [2, 0, 1, 1, 0, 2], [0, 0, 3, 3, 0, 0]):
         same, other = [], []
-        for i, j in itertools.combinations(range(30), 2):
+        for i, j in pairs:
             a, b = counts[ids[i]], counts[ids[j]]
-            if ids[i] == ids[j]: same += [float(unit[i] @ unit[j])] * a
-            else: other += [float(unit[i] @ unit[j])] * (a*b)
+            if ids[i] == ids[j]: same += [float(unit[i] @ columns[j])] * a
+            else: other += [float(unit[i] @ columns[j])] * (a*b)
         want = eer(torch.tensor(same), torch.tensor(other))
         assert statistic(torch.tensor(counts).double()) == pytest.approx(want, abs=.005)
     assert people == 6

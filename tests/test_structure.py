@@ -36,7 +36,8 @@ MAY_IMPORT = {
 # In `experiment` world, networks, training and attackers meet to make a row.
 MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT)}
 MAY_IMPORT |= {'real': 'anonymizer attackers baselines config datasets discriminator experiment faces metrics '
-                       'recognizers training'}
+                       'recognizers training',
+              'real_rows': 'baselines config datasets experiment faces finders real tubes'}
 # What a reader plays with: computing, drawing without torch, and controls.
 MAY_IMPORT |= {
     'widgets': 'plots companion_plots', 'stories': 'plots', 'score_plots': 'plots', 'quiz': 'plots',
