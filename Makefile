@@ -50,10 +50,10 @@ reproduce: train
 	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)
 	$(call run_notebooks,$(STUDIES))
 
-# Photographs and video, from the folder that FACEANON_DATA names: M, A, every attacker.
+# Photographs and video, from the folder that FACEANON_DATA names: the released M under every attacker, then the figures.
 real: export FACEANON_PRESET := real
-real: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/06_real.ipynb)
+real: .venv/.installed-attack
+	$(call run_notebooks,nbs/reproduce/06_real.ipynb $(filter nbs/study/real%,$(STUDIES)))
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
@@ -71,4 +71,9 @@ clean:
 $(INSTALLED): settings.ini setup.py pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -e '.[dev]'
+	touch $@
+
+# A recogniser that others trained; only the photographs need it.
+.venv/.installed-attack: $(INSTALLED)
+	.venv/bin/python -m pip install -e '.[attack]'
 	touch $@

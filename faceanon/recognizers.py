@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEAN_POINTS', 'ConvUnit', 'Projection', 'Bottleneck', 'Stage', 'MobileFaceNet', 'load_mobilefacenet',
-           'AlignedRecognizer', 'aligned', 'verify_photographs']
+           'AlignedRecognizer', 'AlignedSphereFace', 'aligned', 'verify_photographs']
 
 # %% ../nbs/29_recognizers.ipynb #3a58c0db
 import pickle
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from .attackers import verify_fixed
-from .discriminator import AngularClassifier
+from .discriminator import AngularClassifier, SphereFace20
 from .faces import align_faces, to_float, to_uint8
 
 # %% ../nbs/29_recognizers.ipynb #f635e93b
@@ -179,6 +179,35 @@ class AlignedRecognizer(nn.Module):
         rows = torch.cat([nn.functional.normalize(self.embed(to_float(part)), dim=1) for part in faces.split(64)])
         self.head.weight.copy_(torch.stack([rows[ids == i].mean(0) for i in range(self.head.weight.shape[1])], 1))
         self.train(training)
+
+    def forward(self,
+        faces:Float[Tensor, "n 3 s s"],  # as for `embed`
+    ) -> Float[Tensor, "n c"]:           # as from `classify`
+        "Logits of the identities."
+        return self.classify(self.embed(faces))
+
+# %% ../nbs/29_recognizers.ipynb #760f3df0
+class AlignedSphereFace(nn.Module):
+    "The paper's D with the warp before it: M's faces are not aligned, SphereFace's are (Sec. 4, face classifier)."
+    def __init__(self,
+        classes:int,               # C, number of people
+        points:tuple=MEAN_POINTS,  # where the five landmarks are, fractions of the picture's side
+    ):
+        super().__init__()
+        self.net, self.points = SphereFace20(classes), points
+
+    def embed(self,
+        faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1], unaligned enlarged boxes
+    ) -> Float[Tensor, "n 512"]:         # not normalised
+        "Warp, then look."
+        points = faces.new_tensor(self.points).mul(faces.shape[-1]).expand(len(faces), 5, 2)
+        return self.net.embed(align_faces(faces, points).clamp(0, 1))
+
+    def classify(self,
+        embeddings:Float[Tensor, "n 512"],  # from `embed`
+    ) -> Float[Tensor, "n c"]:              # as from `SphereFace20.classify`
+        "Who is it?"
+        return self.net.classify(embeddings)
 
     def forward(self,
         faces:Float[Tensor, "n 3 s s"],  # as for `embed`

@@ -45,6 +45,7 @@ MAY_IMPORT |= {
     'lab_widgets': 'attackers config experiment lab plots quiz score_plots world',
     'stepper': 'attackers config experiment faces stories training world',
     'inside_plots': 'plots', 'inside': 'anonymizer faces world',
+    'real_plots': 'plots widgets',
     'inside_widgets': 'anonymizer inside inside_plots plots world',
 }
 MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
