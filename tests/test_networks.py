@@ -12,6 +12,7 @@ from faceanon import anonymizer
 from faceanon.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
 from faceanon.detector import answering, resnet_detector, small_detector
 from faceanon.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
+from faceanon.recognizers import AlignedSphereFace
 
 
 def no_boxes(): return dict(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
@@ -256,11 +257,12 @@ def test_sphereface_equals_its_second_writing():
 
 RECOGNISERS = {'SphereFace20': (SphereFace20, (112, 96)), 'SmallSphereFace': (SmallSphereFace, (40, 40)),
                'PlainCNN': (PlainCNN, (40, 40))}
+ALL_SIZES = {'AlignedSphereFace': (AlignedSphereFace, (64, 64))}  # it warps, so no size is wrong
 
 
-@pytest.mark.parametrize('name', RECOGNISERS)
+@pytest.mark.parametrize('name', RECOGNISERS | ALL_SIZES)
 def test_every_recogniser_answers_alike(name):
-    make, size = RECOGNISERS[name]
+    make, size = (RECOGNISERS | ALL_SIZES)[name]
     net, faces = make(5).eval(), torch.rand(3, 3, *size, requires_grad=True)
     embeddings = net.embed(faces)
     assert embeddings.ndim == 2 and len(embeddings) == 3

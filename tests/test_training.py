@@ -15,8 +15,10 @@ from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, 
 
 from faceanon import training
 from faceanon.anonymizer import PaperGenerator
-from faceanon.config import DECODERS, seed_everything
+from faceanon.config import DECODERS, PAPER_OBJECTIVE, seed_everything
+from faceanon.detector import mobilenet_detector
 from faceanon.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
+from faceanon.recognizers import AlignedRecognizer, AlignedSphereFace, MobileFaceNet
 from faceanon.training import (
     TrainData,
     draw_batch,
@@ -35,6 +37,7 @@ from faceanon.training import (
     update_ma,
     warm_up_a,
 )
+from faceanon.world import ACTIONS
 
 
 def equal_checkpoints(one, other):
@@ -82,6 +85,31 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_end(tmp_path, stop, changes)
     seed_everything(cfg.seed if stop < cfg.checkpoint_every else 99)  # without a checkpoint it begins anew
     nets = toy_nets(cfg if stop < cfg.checkpoint_every else replace(cfg, seed=99))
     list(run(tmp_path/'stopped', nets, toy_data(), cfg))
+    equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'stopped'/'last.safetensors')
+    assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
+
+
+def real_nets(cfg):
+    "The players of the preset `real`, with random weights in place of those that others trained."
+    nets = toy_nets(cfg)
+    nets.D = nn.ModuleList([AlignedRecognizer(MobileFaceNet(), cfg.people, cfg.d_frozen)])
+    nets.A = mobilenet_detector(len(ACTIONS), cfg.frame_size)
+    return nets
+
+
+def paper_nets(cfg):
+    nets = toy_nets(cfg)
+    nets.M, nets.D = PaperGenerator(8, 2), nn.ModuleList([AlignedSphereFace(cfg.people)])
+    nets.R = CodeReader(cfg.people, nets.M.mean_code(torch.zeros(1, 3, 16, 16)).shape[1])
+    return nets
+
+
+@pytest.mark.parametrize('make, changes', [(real_nets, dict(d_frozen=4)), (paper_nets, PAPER_OBJECTIVE)])
+def test_the_larger_players_go_on_to_the_same_end(tmp_path, make, changes):
+    cfg = replace(CFG, steps=2, checkpoint_every=1, d_pool=1, d_restart=0, **changes)
+    rows = list(run(tmp_path/'whole', make(cfg), toy_data(), cfg))
+    for _ in run(tmp_path/'stopped', make(cfg), toy_data(), replace(cfg, steps=1)): pass
+    for _ in run(tmp_path/'stopped', make(replace(cfg, seed=99)), toy_data(), cfg): pass
     equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'stopped'/'last.safetensors')
     assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
 
