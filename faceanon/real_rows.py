@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 from torchvision.ops import box_iou
+from tqdm.auto import tqdm
 
 from .baselines import BASELINES, mask
 from .config import TrainConfig, runs_dir, write_json
@@ -130,7 +131,8 @@ def evaluate_real(
     if 'attacks' not in row:
         start = time.time()
         unseen = photographs(data_settings(cfg), 'unseen').faces
-        row |= dict(attacks=list(attack_photographs(method, cfg)), picture=likeness(unseen, ship_faces(method, unseen)))
+        attacks = list(tqdm(attack_photographs(method, cfg), desc=f'{name}: attackers'))
+        row |= dict(attacks=attacks, picture=likeness(unseen, ship_faces(method, unseen)))
         row['seconds'] += round(time.time() - start)
         write_json(path, row)
     return row
