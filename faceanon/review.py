@@ -6,8 +6,8 @@
 __all__ = ['SHORT', 'KINDS', 'NOTE', 'LOOKS', 'TONES', 'LEGEND', 'TrackSummary', 'Survey', 'add_span', 'survey', 'read_tracks',
            'View', 'square_view', 'sharpness', 'gather_views', 'clock', 'counted', 'track_label', 'track_details',
            'numbers_in_words', 'decision_words', 'draw_track', 'timeline_legend', 'plot_timeline', 'plot_cards',
-           'frame_at', 'row_at', 'upright_boxes', 'plot_frame', 'with_decisions', 'without_settled', 'first_sounds',
-           'sound_of', 'render_again']
+           'frame_at', 'row_at', 'upright_boxes', 'FramePair', 'frame_pair', 'plot_frame', 'with_decisions',
+           'without_settled', 'first_sounds', 'sound_of', 'render_again']
 
 # %% ../nbs/38_review.ipynb #revw02
 import json
@@ -280,7 +280,7 @@ def track_details(
     "A track in numbers (ours)."
     parts = [f'{track.side:.0f} px', f'seen in {track.seen}'*(track.seen > 0),
              f'filled in {track.filled}'*(track.filled > 0), f'unsure in {track.doubtful}'*(track.doubtful > 0),
-             f'lost for {track.lost}'*(track.lost > 0),
+             f'missing for {track.lost}'*(track.lost > 0),
              f'kept in {track.kept} of {track.frames}'*(0 < track.kept < track.frames)]
     return ', '.join(filter(None, parts))
 
@@ -298,21 +298,22 @@ def numbers_in_words(
 def decision_words(
     tracks:Sequence[TrackSummary],  # all
     keep:Iterable[int],             # numbers that are to stay visible
-    saved:Iterable[int],            # numbers that the list keeps by now
+    saved:Iterable[int]|None,       # numbers that are visible in the film as it is; None: there is no film yet
 ) -> str:                           # two or three sentences
     "What a click on render would do (ours)."
-    keep, saved, count = set(keep), set(saved), len(tracks)
+    keep, count = set(keep), len(tracks)
     if not tracks: return 'No track: nobody was found in this film, so there is nobody to decide about.'
     if not keep: said = f"{counted(count, 'track')}: everybody is hidden."
     elif len(keep) == count: said = f"{counted(count, 'track')}: nobody is hidden. The film would show every face."
     else:
         said = f"{counted(count, 'track')}: {count - len(keep)} hidden, {len(keep)} visible ({numbers_in_words(keep)})."
-    changed = keep ^ saved
-    return said + (f" Not rendered yet: {numbers_in_words(changed)}." if changed else " The film is up to date.")
+    if saved is None: return f"{said} Nothing is rendered yet."
+    changed = keep ^ set(saved)
+    return said + (f" Not rendered yet: {numbers_in_words(changed)}." if changed else " The film shows just that.")
 
 # %% ../nbs/38_review.ipynb #revw28
 TONES = dict(seen=PLAIN, filled=FAINT, doubt=ACCENT)
-LEGEND = dict(seen='seen', filled='filled in', doubt='never sure', lost='lost: in doubt')
+LEGEND = dict(seen='seen', filled='filled in', doubt='never sure', lost='missing: in doubt')
 
 
 def draw_track(
@@ -448,39 +449,56 @@ def upright_boxes(
     return turned_back(boxes, -quarters % 4, *size)/np.tile(size, 2)
 
 
-@rc_context(STYLE)
-def plot_frame(
+@dataclass(frozen=True, eq=False)
+class FramePair:
+    "A frame of both films, with its tracks (ours)."
+    title:str                                # number and time
+    name:str                                 # of the anonymized film's file
+    before:UInt8[np.ndarray, "h w 3"]        # RGB, upright
+    after:UInt8[np.ndarray, "h w 3"]|None    # the same of the anonymized film; None where there is none yet
+    tracks:tuple[int, ...]                   # numbers
+    boxes:np.ndarray                         # `(n, 4)`: one each, as fractions of the frame
+
+
+def frame_pair(
     path:str|Path,          # the original film
     out:str|Path,           # the anonymized one; need not exist
     sidecar:str|Path,       # the list of faces
-    number:int,             # of the frame
-    keep:Iterable[int]=(),  # numbers that stay visible
-    longest:int=640,        # side of what is drawn, pixels
-) -> Figure:                # 7 inches wide: the original with its tracks, and what the file shows now
+    number:int,             # of the frame, from 0
+    longest:int=640,        # side that a larger frame is shrunk to, pixels
+) -> FramePair:             # VideoError or ValueError where there is no such frame
     "Before and after (ours)."
-    info, row, keep = probe(Path(path)), row_at(sidecar, number), set(keep)
-    time = row.pts*info.time_base
+    row = row_at(sidecar, number)
+    time = row.pts*probe(Path(path)).time_base
     frame = frame_at(path, time)
-    pictures = [frame] + ([frame_at(out, time)] if Path(out).exists() else [])
-    before, *after = (upright(one, longest).permute(1, 2, 0).numpy() for one in pictures)
-    high = min(3.4*before.shape[0]/before.shape[1], 3.8)
-    wide = high*before.shape[1]/before.shape[0]
+    def picture(one): return upright(one, longest).permute(1, 2, 0).numpy()
+    after = picture(frame_at(out, time)) if Path(out).exists() else None
+    return FramePair(f'original, frame {number} at {clock(float(time))}', Path(out).name, picture(frame), after,
+                     tuple(face.track for face in row.faces), upright_boxes(row, frame))
+
+# %% ../nbs/38_review.ipynb #revw39
+@rc_context(STYLE)
+def plot_frame(
+    pair:FramePair,         # from `frame_pair`
+    keep:Iterable[int]=(),  # numbers that stay visible
+) -> Figure:                # 7 inches wide: the original with its tracks, and what the file shows now
+    "A frame of both films side by side (ours)."
+    keep, shape = set(keep), pair.before.shape
+    high = min(3.4*shape[0]/shape[1], 3.8)
+    wide = high*shape[1]/shape[0]
     fig, ax = board(7, high + .26)
-    for x, picture, title in ((.05, before, f'original, frame {number} at {clock(float(time))}'),
-                              (3.55, after[0] if after else None, f'{Path(out).name} as it is now')):
+    for x, picture, title in ((.05, pair.before, pair.title), (3.55, pair.after, f'{pair.name} as it is now')):
         if picture is not None: put_picture(ax, picture, x, .03, wide)
-        else: ax.text(x, high/2, 'not rendered yet', color=PLAIN)
-        ax.text(x, high + .15, title, va='center', fontsize=7)
-    for face, (x1, y1, x2, y2) in zip(row.faces, upright_boxes(row, frame)):
-        visible = face.track in keep
-        left, bottom = .05 + x1*wide, .03 + (1 - y2)*high
-        ax.add_patch(Rectangle((left, bottom), (x2 - x1)*wide, (y2 - y1)*high, fill=False, lw=1.2, zorder=5,
-                               edgecolor=THIRD if visible else ACCENT, ls='--' if visible else '-'))
-        ax.text(left, bottom + (y2 - y1)*high + .07, f"{face.track}{' visible' if visible else ''}", fontsize=6.5,
+        ax.text(x, high + .15, title if picture is not None else f'{pair.name}: not there yet', va='center', fontsize=7)
+    for number, (x1, y1, x2, y2) in zip(pair.tracks, pair.boxes):
+        visible, left, top = number in keep, .05 + x1*wide, .03 + (1 - y1)*high
+        ax.add_patch(Rectangle((left, top - (y2 - y1)*high), (x2 - x1)*wide, (y2 - y1)*high, fill=False, lw=1.2,
+                               zorder=5, edgecolor=THIRD if visible else ACCENT, ls='--' if visible else '-'))
+        ax.text(left, min(top + .07, high - .04), f"{number}{' visible' if visible else ''}", fontsize=6.5,
                 va='center', zorder=6, bbox=HALO)
     return fig
 
-# %% ../nbs/38_review.ipynb #revw42
+# %% ../nbs/38_review.ipynb #revw43
 def with_decisions(
     rows:Iterable[FrameFaces],  # of a list
     keep:Iterable[int],         # numbers of tracks that stay as they are
@@ -492,7 +510,7 @@ def with_decisions(
         yield row
     if keep - met: raise ValueError(f"there is no track {numbers_in_words(keep - met)} in the list")
 
-# %% ../nbs/38_review.ipynb #revw44
+# %% ../nbs/38_review.ipynb #revw45
 def without_settled(
     rows:Iterable[FrameFaces],  # of a list
     keep:Iterable[int],         # numbers of tracks that stay as they are
@@ -506,7 +524,7 @@ def without_settled(
         notes = [note for note in row.doubt.split('; ') if note and not settled(note)]
         yield FrameFaces(row.frame, row.pts, row.faces, row.cut, '; '.join(notes))
 
-# %% ../nbs/38_review.ipynb #revw47
+# %% ../nbs/38_review.ipynb #revw48
 def first_sounds(
     path:Path,    # a video
     most:int=8,   # packets
@@ -532,7 +550,7 @@ def sound_of(
     if before == after: return 'keep'
     return 'distort' if after else 'drop'
 
-# %% ../nbs/38_review.ipynb #revw49
+# %% ../nbs/38_review.ipynb #revw50
 def render_again(
     path:str|Path,           # the original film
     out:str|Path,            # the anonymized one: written over
