@@ -6,8 +6,8 @@
 __all__ = ['SHORT', 'KINDS', 'NOTE', 'LOOKS', 'TONES', 'LEGEND', 'TrackSummary', 'Survey', 'add_span', 'survey', 'read_tracks',
            'View', 'square_view', 'sharpness', 'gather_views', 'clock', 'counted', 'track_label', 'track_details',
            'numbers_in_words', 'decision_words', 'draw_track', 'timeline_legend', 'plot_timeline', 'plot_cards',
-           'frame_at', 'row_at', 'upright_boxes', 'FramePair', 'frame_pair', 'plot_frame', 'with_decisions',
-           'without_settled', 'first_sounds', 'sound_of', 'render_again']
+           'frame_at', 'rows_at', 'row_at', 'upright_boxes', 'FramePair', 'frame_pair', 'plot_frame', 'with_decisions',
+           'without_settled', 'as_ticked', 'first_sounds', 'sound_of', 'render_again']
 
 # %% ../nbs/38_review.ipynb #revw02
 import json
@@ -34,8 +34,8 @@ from matplotlib.ticker import FuncFormatter
 from .faces import resize, to_float, to_uint8
 from .plots import ACCENT, FAINT, HALO, PLAIN, STYLE, THIRD, board, put_picture
 from .tracks import FrameFaces, check_header, frame_of, keep_tracks, read_sidecar, write_sidecar
-from .video import (Hiding, VideoError, VideoInfo, opened, probe, read_frames, refuse_input_as_output, render,
-                            turned_back, upright)
+from .video import (REACH, Hiding, VideoError, VideoInfo, doubtful, opened, places, probe, read_frames,
+                            refuse_input_as_output, render, render_frames, turned_back, upright, with_neighbours)
 
 # %% ../nbs/38_review.ipynb #revw05
 SHORT = .2  # seconds: a hole this short counts as none on the time line; every second frame without a look makes many
@@ -425,17 +425,26 @@ def frame_at(
     return last
 
 
+def rows_at(
+    sidecar:str|Path,  # a list of faces
+    first:int,         # frame, from 0
+    last:int,          # frame, included; cut at the end
+) -> list[FrameFaces]:  # at least one, else ValueError
+    "Some lines of a list, without reading the others (ours)."
+    with Path(sidecar).open('rb') as lines:
+        header = json.loads(next(lines, b'null'))
+        check_header(header)
+        some = [*islice(lines, max(0, first), last + 1)] if first >= 0 else []
+    if not some: raise ValueError(f"{sidecar}: no frame {first}, it has {header['frames']}")
+    return [frame_of(json.loads(line), header, number) for number, line in enumerate(some, first)]
+
+
 def row_at(
     sidecar:str|Path,  # a list of faces
     number:int,        # of the frame, from 0
 ) -> FrameFaces:       # ValueError where there is none
-    "One line of a list, without reading the others (ours)."
-    with Path(sidecar).open('rb') as lines:
-        header = json.loads(next(lines, b'null'))
-        check_header(header)
-        line = next(islice(lines, number, None), None)
-    if line is None or number < 0: raise ValueError(f"{sidecar}: no frame {number}, it has {header['frames']}")
-    return frame_of(json.loads(line), header, number)
+    "One line of a list (ours)."
+    return rows_at(sidecar, number, number)[0]
 
 # %% ../nbs/38_review.ipynb #revw38
 def upright_boxes(
@@ -471,25 +480,32 @@ def frame_pair(
     row = row_at(sidecar, number)
     time = row.pts*probe(Path(path)).time_base
     frame = frame_at(path, time)
-    def picture(one): return upright(one, longest).permute(1, 2, 0).numpy()
-    after = picture(frame_at(out, time)) if Path(out).exists() else None
-    return FramePair(f'original, frame {number} at {clock(float(time))}', Path(out).name, picture(frame), after,
-                     tuple(face.track for face in row.faces), upright_boxes(row, frame))
+    after = _picture(frame_at(out, time), longest) if Path(out).exists() else None
+    return FramePair(f'original, frame {number} at {clock(float(time))}', Path(out).name, _picture(frame, longest),
+                     after, tuple(face.track for face in row.faces), upright_boxes(row, frame))
+
+
+def _picture(frame, longest:int) -> np.ndarray: return upright(frame, longest).permute(1, 2, 0).numpy()
 
 # %% ../nbs/38_review.ipynb #revw39
 @rc_context(STYLE)
 def plot_frame(
     pair:FramePair,         # from `frame_pair`
     keep:Iterable[int]=(),  # numbers that stay visible
-) -> Figure:                # 7 inches wide: the original with its tracks, and what the file shows now
+    ticked:UInt8[np.ndarray, "h w 3"]|None=None,  # from `as_ticked`; None: left out
+    width:float=7.,         # inches
+) -> Figure:                # the original with its tracks, the frame as decided, and what the file shows now
     "A frame of both films side by side (ours)."
     keep, shape = set(keep), pair.before.shape
-    high = min(3.4*shape[0]/shape[1], 3.8)
+    shown = [(pair.title, pair.before), *[('as ticked', ticked)]*(ticked is not None),
+             (f'now in {pair.name}' if pair.after is not None else f'{pair.name}: not there yet', pair.after)]
+    step = width/len(shown)
+    high = min((step - .1)*shape[0]/shape[1], 3.8)
     wide = high*shape[1]/shape[0]
-    fig, ax = board(7, high + .26)
-    for x, picture, title in ((.05, pair.before, pair.title), (3.55, pair.after, f'{pair.name} as it is now')):
-        if picture is not None: put_picture(ax, picture, x, .03, wide)
-        ax.text(x, high + .15, title if picture is not None else f'{pair.name}: not there yet', va='center', fontsize=7)
+    fig, ax = board(width, high + .26)
+    for i, (title, picture) in enumerate(shown):
+        if picture is not None: put_picture(ax, picture, .05 + step*i, .03, wide)
+        ax.text(.05 + step*i, high + .15, title, va='center', fontsize=7)
     for number, (x1, y1, x2, y2) in zip(pair.tracks, pair.boxes):
         visible, left, top = number in keep, .05 + x1*wide, .03 + (1 - y1)*high
         ax.add_patch(Rectangle((left, top - (y2 - y1)*high), (x2 - x1)*wide, (y2 - y1)*high, fill=False, lw=1.2,
@@ -524,7 +540,27 @@ def without_settled(
         notes = [note for note in row.doubt.split('; ') if note and not settled(note)]
         yield FrameFaces(row.frame, row.pts, row.faces, row.cut, '; '.join(notes))
 
-# %% ../nbs/38_review.ipynb #revw48
+# %% ../nbs/38_review.ipynb #revw47
+def as_ticked(
+    path:str|Path,       # the original film
+    sidecar:str|Path,    # its list of faces
+    number:int,          # of the frame
+    keep:Iterable[int],  # numbers that stay visible
+    how:Hiding,          # method and shape
+    longest:int=640,     # side that a larger frame is shrunk to, pixels
+) -> UInt8[np.ndarray, "h w 3"]:  # RGB, upright; where the method fails, its places are masked
+    "What `render_again` would make of a frame; a doubt is covered by the mask (ours)."
+    keep, first = frozenset(keep), max(0, number - REACH)
+    near = without_settled(keep_tracks(rows_at(sidecar, first, number + REACH), keep), keep)
+    row, before, after = next(one for one in with_neighbours(near) if one[0].frame == number)
+    frame = frame_at(path, row.pts*probe(Path(path)).time_base)
+    if row.doubt:
+        known, enlarge = places(row, before, after), max(2., how.look.enlarge)
+        return _picture(doubtful(frame, known, None, 'mask', row.doubt, enlarge), longest)
+    counts = dict(frames=0, faces=0, doubts=0, tracks=set())
+    return _picture(next(render_frames([frame], [row], how, 'mask', counts)), longest)
+
+# %% ../nbs/38_review.ipynb #revw50
 def first_sounds(
     path:Path,    # a video
     most:int=8,   # packets
@@ -550,7 +586,7 @@ def sound_of(
     if before == after: return 'keep'
     return 'distort' if after else 'drop'
 
-# %% ../nbs/38_review.ipynb #revw50
+# %% ../nbs/38_review.ipynb #revw52
 def render_again(
     path:str|Path,           # the original film
     out:str|Path,            # the anonymized one: written over
