@@ -504,13 +504,17 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
     go_on, main = threading.Event(), threading.get_ident()
     threads = []
     def slow(frames, boxes):
-        threads.append(threading.get_ident())
-        assert go_on.wait(20)
+        if threading.get_ident() != main:  # the page's own look at one frame goes on
+            threads.append(threading.get_ident())
+            assert go_on.wait(20)
         return BASELINES['mask'](frames, boxes)
     widget = review_widgets.review_widget(films.film, films.hidden, ways=dict(slow=Hiding(slow)))
     before = films.files()
     async def press():
         one(widget, 'Button', 'Render again').click()
+        for _ in range(250):  # till the first face is worked on
+            if threads: break
+            await asyncio.sleep(.02)
         box = one(widget, 'Checkbox', 'hide track 2')
         box.value = False  # a decision while it renders counts for the next time
         assert 'Not rendered yet: 2' in pages(widget)
@@ -519,7 +523,7 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
         for task in asyncio.all_tasks() - {asyncio.current_task()}: await task
     asyncio.run(press())
     assert films.files() == before and 'Stopped' in pages(widget)
-    assert threads and main not in threads
+    assert threads, "the work was done beside the page"
     async def whole():
         one(widget, 'Button', 'Render again').click()
         for task in asyncio.all_tasks() - {asyncio.current_task()}: await task
@@ -566,7 +570,8 @@ def test_sixty_tracks_come_a_dozen_a_page_and_the_buttons_count_for_all(films):
     assert all(b.value for b in named(widget, 'Checkbox', 'hide track .*'))
     one(widget, 'Dropdown', 'order').value = 'longest'
     leaf.value = 0
-    assert [b.description for b in named(widget, 'Checkbox', 'hide track .*')][:3] == [f'hide track {n}' for n in range(3)]
+    first = [b.description for b in named(widget, 'Checkbox', 'hide track .*')][:3]
+    assert first == [f'hide track {n}' for n in range(3)]
 
 
 def test_pictures_have_words_and_nothing_comes_from_elsewhere(films):
@@ -599,14 +604,17 @@ FAULTS = {
     'the wrong tracks are kept': (
         review, "for row in keep_tracks(rows, keep):", "for row in keep_tracks(rows, {0}):", KEPT),
     'a number nobody has passes': (
-        review, "if keep - met: raise", "if False: raise", on(test_decisions_are_keep_in_these_tracks_and_nowhere_else)),
+        review, "if keep - met: raise", "if False: raise",
+        on(test_decisions_are_keep_in_these_tracks_and_nowhere_else)),
     'the list is written first': (
-        review, "        report = render(", "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render(", FAILED),
+        review, "        report = render(",
+        "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render(", FAILED),
     'the list is not written': (review, "        os.replace(aside, sidecar)\n", "", KEPT),
     'every doubt is settled': (review, "is not None and int(match[1]) in keep", "is not None", LOST),
     'no doubt is settled': (review, "is not None and int(match[1]) in keep", "is None", LOST),
     'settled doubts leave the list': (
-        review, "header, with_decisions(rows, keep))", "header, without_settled(with_decisions(rows, keep), keep))", LOST),
+        review, "header, with_decisions(rows, keep))",
+        "header, without_settled(with_decisions(rows, keep), keep))", LOST),
     'sizes are not compared': (
         review, "if (header['width'], header['height']) != (info.width, info.height):", "if False:",
         on(test_a_list_that_will_not_do_is_refused_before_anything_happens, 'another size')),
@@ -620,14 +628,16 @@ FAULTS = {
         review, "(seen, view.score) > (old[0], old[1].score)", "(seen, view.frame) > (old[0], old[1].frame)",
         test_the_sharpest_view_wins),
     'filled places go first': (
-        review, "seen = face.score is not None", "seen = face.score is None", test_a_frame_in_which_it_was_seen_goes_first),
+        review, "seen = face.score is not None", "seen = face.score is None",
+        test_a_frame_in_which_it_was_seen_goes_first),
     'a turned film is not turned': (
         review, "turned_back(boxes, -quarters % 4, *size)", "turned_back(boxes, quarters, *size)",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
-        review, "torch.rot90(small, quarters, (1, 2))", "small", lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
+        review, "torch.rot90(small, quarters, (1, 2))", "small",
+        lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a later frame is shown': (
-        review, "return last\n    return last", "break\n    return last",
+        review, ">= seconds - Fraction(1, 1000)", ">= seconds + Fraction(1, 1000)",
         lambda folder: test_any_frame_is_found_in_any_container(folder, '.avi')),
     'kept tracks look hidden': (
         review, "fill = 'white' if keep or kind == 'doubt' else tone", "fill = 'white' if kind == 'doubt' else tone",
@@ -639,7 +649,8 @@ FAULTS = {
         review, "    if row.doubt:\n        known", "    if False:\n        known",
         lambda folder: test_what_is_ticked_is_what_is_rendered(folder, {1}, 'mask')),
     'ticks mean the opposite': (
-        review_widgets, "(keep.discard if hide else keep.add)(number)", "(keep.add if hide else keep.discard)(number)", UNTICK),
+        review_widgets, "(keep.discard if hide else keep.add)(number)",
+        "(keep.add if hide else keep.discard)(number)", UNTICK),
     'the button forgets the ticks': (review_widgets, "now, how = frozenset(keep),", "now, how = frozenset(),", UNTICK),
     'keep all is for the page': (
         review_widgets, "if not hide: keep.update(t.number for t in whole.tracks)", "if not hide: keep.update(shown())",
