@@ -298,8 +298,8 @@ def stop_at(number):
 
 FAILURES = {
     'a number nobody has': (dict(keep={7}), VideoError, 'no track 7'),
-    'stopped on the way': (dict(progress=stop_at(9)), KeyboardInterrupt, ''),
-    'stopped at the first frame': (dict(progress=stop_at(0)), KeyboardInterrupt, ''),
+    'stopped on the way': (dict(progress=stop_at(9)), KeyboardInterrupt, None),
+    'stopped at the first frame': (dict(progress=stop_at(0)), KeyboardInterrupt, None),
     'no such encoder': (dict(codec='libnothing'), Exception, 'libnothing'),
     'a doubt, and told to stop': (dict(how=Hiding(boom), on_doubt='stop'), VideoError, 'stopped at the first doubt'),
     'no such sound': (dict(audio='louder'), ValueError, 'audio must be'),
