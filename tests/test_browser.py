@@ -4,9 +4,20 @@ import os
 import re
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
-from browser import ROOT, chromium, examine, find_chromium, jupyterlab
+from browser import (
+    ROOT,
+    chromium,
+    examine,
+    find_chromium,
+    jupyterlab,
+    opened,
+    output_faults,
+    shoot,
+    wait_for_widgets,
+)
 
 NBS = ROOT/'nbs'
 SHOWS_WIDGET = re.compile(r'(?<!def )\b\w*(?:_widget|explorer)\(|\binteract(?:ive)?\(')
@@ -109,6 +120,53 @@ def test_live_controls_of_every_kind_are_found_alive(lab):
     assert examine(context, address, 'alive.ipynb', keep=SCREENSHOTS) == ([], 17 + 1 + 2 + 2)
 
 
+
+# A film of two bright squares, each a track; both are hidden in the anonymized one.
+REVIEW = '''
+import av, numpy as np
+from faceanon.review_widgets import review_widget
+from faceanon.tracks import Face, FrameFaces, write_sidecar
+from faceanon.video import MASK, anonymize_video, read_frames
+
+with av.open('film.mp4', 'w') as out:
+    stream = out.add_stream('libx264', rate=25)
+    stream.width, stream.height, stream.pix_fmt = 128, 64, 'yuv420p'
+    picture = np.full((64, 128, 3), 90, np.uint8)
+    picture[20:36, 20:36] = picture[20:36, 80:96] = 250
+    for _ in range(30): out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+    out.mux(stream.encode())
+faces = tuple(Face(n, (x, 20., x + 16., 36.), .9, 'found') for n, x in enumerate((20., 80.)))
+rows = [FrameFaces(i, frame.pts, faces) for i, frame in enumerate(read_frames('film.mp4'))]
+write_sidecar('hidden.faces.jsonl', dict(video='film.mp4', width=128, height=64, detector='', enlarge=1.), rows)
+anonymize_video('film.mp4', 'hidden.mp4', MASK.method, None, sidecar='hidden.faces.jsonl')
+review_widget('film.mp4', 'hidden.mp4')
+'''
+
+
+def test_untick_render_again_and_the_face_is_there(lab):
+    av = pytest.importorskip('av')
+    context, address, folder = lab
+    write_notebook(folder/'review.ipynb', REVIEW)
+    def bright():
+        with av.open(str(folder/'hidden.mp4')) as film:
+            grey = next(film.decode(video=0)).to_ndarray(format='gray')
+            return [bool(grey[20:36, x:x + 16].max() > 150) for x in (20, 80)]
+    with opened(context, address, 'review.ipynb') as (page, faults):
+        wait_for_widgets(page)
+        assert bright() == [False, False]
+        box, button = page.get_by_label('hide track 1'), page.get_by_role('button', name='Render again')
+        assert box.is_checked() and not page.get_by_text('stays visible', exact=True).count()
+        box.uncheck()
+        page.get_by_text('Not rendered yet: 1.').wait_for()
+        button.click()
+        page.get_by_role('status').filter(has_text='Written: hidden.mp4').wait_for(timeout=30_000)
+        assert bright() == [False, True]
+        box.check()
+        button.click()
+        page.get_by_text('everybody is hidden. The film shows just that.').wait_for(timeout=30_000)
+        assert bright() == [False, False]
+        if SCREENSHOTS: shoot(page, Path(SCREENSHOTS), 'review')
+        assert faults + output_faults(page) == []
 
 
 # One of everything that is wrong, and a slider that is alive. The dead one draws anew, and draws the same.

@@ -48,6 +48,7 @@ MAY_IMPORT |= {
     'real_plots': 'plots widgets',
     'inside_widgets': 'anonymizer inside inside_plots plots world',
 }
+MAY_IMPORT |= {'review': 'faces plots tracks video', 'review_widgets': 'baselines plots review video widgets'}
 MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
