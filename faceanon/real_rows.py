@@ -72,7 +72,7 @@ def faces_left(
     find:Callable,                    # with a method `detect`
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
     targets:list[dict],               # `faces`, `landmarks` of the originals
-) -> dict:                            # `ap`, `found` in [0, 1]; `nme`: landmark error of those found, eye distances
+) -> dict:                            # `ap`, `found` in [0, 1]; `nme`: median landmark error, in eye distances
     "Does a face detector still find the faces, and eyes and mouth in them?"
     rows = [find.detect(to_float(part)) for part in frames.split(16)]
     boxes = torch.cat([r.boxes + torch.tensor([16*i, 0, 0, 0, 0]) for i, r in enumerate(rows)])
@@ -80,7 +80,7 @@ def faces_left(
     true, known = frame_boxes([t['faces'] for t in targets]), torch.cat([t['landmarks'] for t in targets])
     match = match_faces(boxes, true)
     there = match >= 0
-    nme = landmark_error(points[match[there]], known[there].float()).mean().item() if there.any() else None
+    nme = landmark_error(points[match[there]], known[there].float()).median().item() if there.any() else None
     return dict(ap=detector_ap(boxes, scores, true), found=there.float().mean().item(), nme=nme)
 
 # %% ../nbs/40_real_rows.ipynb #883c5372
