@@ -429,7 +429,7 @@ def write_audit(
     "Keep an audit; written aside, then renamed (ours)."
     path = Path(path)
     text = json.dumps(audit, indent=1, allow_nan=False, ensure_ascii=False)
-    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.part-{os.getpid()}-', dir=path.parent) as folder:
         aside = Path(folder, 'audit')
         aside.write_text(text + '\n', encoding='utf-8')
         os.replace(aside, path)

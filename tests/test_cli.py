@@ -92,7 +92,7 @@ def test_a_picture_and_a_video(place):
     assert min(bright(place/'b.mp4')) > 300
     result = no_traceback(typed('a.png', 'b.mp4', '-o', 'out'))
     assert result.exit_code == 0, result.output
-    assert tree(place/'out') == ['a.png', 'b.faces.jsonl', 'b.mp4']
+    assert tree(place/'out') == ['a.png', 'b.mp4', 'b.mp4.faces.jsonl']
     assert bright(place/'out/a.png') == [0] and bright(place/'out/b.mp4') == [0]*12
     first = result.output.splitlines()[0]
     assert 'method: mask' in first and 'device: cpu' in first and 'no learned method' in first
@@ -302,10 +302,10 @@ def test_a_span_of_a_video(place):
 def test_tracks_of_an_edited_list(place):
     video(place/'a.mp4')
     assert typed('a.mp4', '-o', 'b.mp4').exit_code == 0
-    number = json.loads((place/'b.faces.jsonl').read_text().splitlines()[1])['faces'][0]['track']
+    number = json.loads((place/'b.mp4.faces.jsonl').read_text().splitlines()[1])['faces'][0]['track']
     FindBright.made.clear()
     for track, hidden in ((number, True), (number + 1, False)):
-        words = ('--faces', 'b.faces.jsonl', '--track-id', track, '--overwrite')
+        words = ('--faces', 'b.mp4.faces.jsonl', '--track-id', track, '--overwrite')
         assert typed('a.mp4', '-o', 'c.mp4', *words).exit_code == 0
         assert (max(bright(place/'c.mp4')) == 0) == hidden
 

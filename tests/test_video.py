@@ -456,4 +456,4 @@ def test_progress_wraps_both_passes(files, tmp_path):
             yield frame
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, progress=counted)
     assert calls == [COUNT]*2
-    assert probe(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.faces.jsonl')[0]['frames'] == COUNT
+    assert probe(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.mp4.faces.jsonl')[0]['frames'] == COUNT
