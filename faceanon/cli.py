@@ -468,6 +468,7 @@ def described(
     counted = ('frames', 'faces', 'kept', 'doubts', 'damaged', 'greyed')
     parts = [f"{row[key]} {key}" for key in counted if row.get(key)]
     if not row.get('faces', 1): parts.append('NO FACE FOUND')
+    if row.get('ends_early'): parts.append(f"ENDS {row['ends_early']} s BEFORE ITS HEADER SAYS")
     if row.get('doubt'): parts.append(f"DOUBT: {row['doubt']}")
     if row.get('removed'): parts.append(f"left out: {', '.join(row['removed'])}")
     return f"done {row['input']} -> {row['output']} ({'; '.join(parts)})"

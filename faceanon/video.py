@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DAMAGED', 'SINGLE', 'ONE_A_PACKET', 'FAILED', 'REACH', 'MASK', 'BLIND', 'ON_DOUBT', 'CODECS', 'QUALITY', 'SOUNDS',
-           'KEEPS_ALPHA', 'WANTS_EVEN', 'AUDIO', 'VideoError', 'VideoInfo', 'opened', 'attached', 'beside',
+           'KEEPS_ALPHA', 'WANTS_EVEN', 'AUDIO', 'EARLY', 'VideoError', 'VideoInfo', 'opened', 'attached', 'beside',
            'colours_of', 'has_alpha', 'probe', 'as_words', 'decoded', 'whole_frame', 'InOrder', 'read_frames',
            'upright', 'turned_back', 'look', 'kept_boxes', 'find_tracks', 'choose', 'Hiding', 'hidden_region',
            'hide_boxes', 'samples', 'planar', 'as_planar', 'colour_planes', 'piece', 'hide_in_frame', 'with_neighbours',
@@ -80,6 +80,7 @@ def opened(
     path = Path(path)
     if not path.exists(): raise VideoError(f"{path}: no such file")
     if path.is_dir(): raise VideoError(f"{path}: expected a video, this is a folder")
+    if not path.is_file(): raise VideoError(f"{path}: expected a file, which can be gone through twice")
     try:
         with av.open(str(path), metadata_errors='ignore') as container:
             streams = [s for s in container.streams.video if not attached(s)]
@@ -251,6 +252,7 @@ def read_frames(
     "Frame after frame, in constant memory."
     with opened(path) as (container, stream):
         stream.thread_type = 'AUTO'
+        if stream.codec_context.name == 'ffv1': stream.codec_context.options = dict(err_detect='crccheck+explode')
         known = SINGLE if container.format.name == 'avi' else ONE_A_PACKET  # AVI gives packets no time of showing
         order, there, left_out = InOrder(Path(path), stream.codec_context.name in known, damaged), 0, 0
         for packet, frames, fault in decoded(container, stream):
@@ -574,7 +576,7 @@ def render_frames(
     rows:Iterable[FrameFaces],  # as many
     how:Hiding,                 # method and shape
     on_doubt:str,               # one of `ON_DOUBT`
-    counts:dict,                # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, and a set of `tracks`
+    counts:dict,                # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`; `ends`
     damaged:dict,               # number of a frame -> what is wrong with it, there before the frame is
 ) -> Iterator:                  # frames to be encoded; fewer where some are dropped
     "Every face of the list is changed, and what is in doubt is covered (ours)."
@@ -589,6 +591,7 @@ def render_frames(
         why = damaged.pop(number, why)
         if why.startswith(DAMAGED): known = []
         counts['tracks'].update(f.track for f in row.faces if not f.keep)
+        counts['ends'] = float((frame.pts + (frame.duration or 0))*frame.time_base)
         for key, more in dict(frames=1, faces=len(faces), kept=len(row.faces) - len(faces),
                               damaged=why.startswith(DAMAGED)).items(): counts[key] += more
         if not why:
@@ -801,6 +804,9 @@ def written_aside(
     finally: aside.unlink(missing_ok=True)
 
 # %% ../nbs/13_video.ipynb #6e7c0c6a
+EARLY = 1  # seconds between the last picture and the end that the header tells, from which on it is said
+
+
 def render(
     path:Path,                  # a video
     out:Path,                   # the anonymized one; its suffix says which container
@@ -815,7 +821,7 @@ def render(
     on_doubt:str='mask',        # one of `ON_DOUBT`
     overwrite:bool=False,       # may `out` exist?
     progress:Callable=iter,     # wraps the frames, `tqdm` for a bar
-) -> dict:                      # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; what was `removed`
+) -> dict:   # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`; seconds it `ends_early`
     "Second pass: the same video, with the faces of a list hidden (ours)."
     import av
     path, out = Path(path), Path(out)
@@ -836,7 +842,9 @@ def render(
             except (av.error.FFmpegError, ValueError, OSError) as e:
                 if isinstance(e, VideoError): raise
                 raise VideoError(f"{out}: cannot be written ({e})") from e
-    return counts | dict(tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed))
+    early = (info.duration or 0) - counts.pop('ends')
+    return counts | dict(tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
+                         ends_early=round(early, 2) if early > EARLY else 0)
 
 
 def encode(
