@@ -345,7 +345,7 @@ def piped(
 ) -> dict:              # the row
     "A video through the standard input or output goes through a temporary file of this user (ours)."
     sweep(tempfile.gettempdir())
-    with ended_softly(), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder:
+    with ended_softly(job.out), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder:
         source, out = (Path(folder, 'in.video'), Path(folder, 'out.mp4'))
         if job.source == '-':
             with source.open('wb') as file: shutil.copyfileobj(sys.stdin.buffer, file)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['DAMAGED', 'SINGLE', 'ONE_A_PACKET', 'FAILED', 'REACH', 'MASK', 'BLIND', 'ON_DOUBT', 'CODECS', 'QUALITY', 'SOUNDS',
            'KEEPS_ALPHA', 'WANTS_EVEN', 'AUDIO', 'EARLY', 'VideoError', 'VideoInfo', 'opened', 'attached', 'beside',
-           'colours_of', 'has_alpha', 'probe', 'as_words', 'decoded', 'whole_frame', 'InOrder', 'read_frames',
-           'upright', 'turned_back', 'look', 'kept_boxes', 'find_tracks', 'choose', 'Hiding', 'hidden_region',
-           'hide_boxes', 'samples', 'planar', 'as_planar', 'colour_planes', 'piece', 'hide_in_frame', 'with_neighbours',
-           'places', 'sixteen', 'doubtful', 'render_frames', 'asked_format', 'output_format', 'refuse_input_as_output',
-           'add_picture_stream', 'passed', 'dropped', 'lowered', 'distorted', 'ended_softly', 'sweep', 'written_aside',
-           'render', 'encode', 'same_time', 'sidecar_of', 'list_for', 'anonymize_video', 'doubtful_pixels',
+           'colours_of', 'has_alpha', 'probe', 'as_words', 'decoded', 'same_time', 'whole_frame', 'InOrder',
+           'read_frames', 'upright', 'turned_back', 'look', 'kept_boxes', 'find_tracks', 'choose', 'Hiding',
+           'hidden_region', 'hide_boxes', 'samples', 'planar', 'as_planar', 'colour_planes', 'piece', 'hide_in_frame',
+           'with_neighbours', 'places', 'sixteen', 'doubtful', 'render_frames', 'asked_format', 'output_format',
+           'refuse_input_as_output', 'add_picture_stream', 'passed', 'dropped', 'lowered', 'distorted', 'ended_softly',
+           'sweep', 'written_aside', 'render', 'encode', 'sidecar_of', 'list_for', 'anonymize_video', 'doubtful_pixels',
            'anonymize_frames']
 
 # %% ../nbs/13_video.ipynb #af6d114c
@@ -171,6 +171,15 @@ SINGLE = {'mjpeg', 'prores', 'ffv1', 'huffyuv', 'ffvhuff', 'dnxhd', 'png', 'rawv
 ONE_A_PACKET = SINGLE | {'h264', 'hevc', 'vp9', 'av1', 'libdav1d'}  # but for fields
 
 
+def same_time(
+    frame,    # of PyAV
+    new,      # another that is to be shown in its place
+) -> object:  # `new`
+    "A frame's time, for the frame made of it."
+    new.pts, new.time_base, new.duration = frame.pts, frame.time_base, frame.duration
+    return new
+
+
 def whole_frame(
     frame,                      # of PyAV
     change:Callable,            # RGB uint8 `(h, w, 3)` -> the same
@@ -178,9 +187,8 @@ def whole_frame(
     "Change everything."
     import av
     new = av.VideoFrame.from_ndarray(np.ascontiguousarray(change(frame.to_ndarray(format='rgb24'))), format='rgb24')
-    new = new.reformat(format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range)
-    new.pts, new.time_base, new.duration = frame.pts, frame.time_base, frame.duration
-    return new
+    return same_time(frame, new.reformat(format=frame.format.name, dst_colorspace=frame.colorspace,
+                                         dst_color_range=frame.color_range))
 
 
 @dataclass
@@ -759,12 +767,15 @@ AUDIO = dict(keep=passed, drop=dropped, distort=distorted)
 
 # %% ../nbs/13_video.ipynb #8f2a6d13
 @contextmanager
-def ended_softly() -> Iterator[None]:  # nothing
-    "SIGTERM unwinds as Ctrl-C does, so that what is written aside goes away; only the main thread can ask for that."
+def ended_softly(
+    out:Path,             # what is written, for the message
+) -> Iterator[None]:      # nothing
+    "SIGTERM unwinds as Ctrl-C does (in the main thread), so that what is written aside goes away; OSError: VideoError."
     main = threading.current_thread() is threading.main_thread()
     def leave(number, _): raise SystemExit(128 + number)
     before = signal.signal(signal.SIGTERM, leave) if main else None
     try: yield
+    except OSError as e: raise VideoError(f"{out}: cannot be written ({e})") from e
     finally:
         if main: signal.signal(signal.SIGTERM, before)
 
@@ -796,12 +807,12 @@ def written_aside(
     if out.is_dir(): raise VideoError(f"{out}: a folder bears this name")
     if out.exists() and not overwrite: raise VideoError(f"{out} exists: allow overwriting, or choose another name")
     aside = out.with_name(f'.{out.stem}.part-{os.getpid()}{out.suffix}')
-    try:
+    with ended_softly(out):
         sweep(out.parent)
-        with ended_softly(): yield aside
-        os.replace(aside, out)
-    except OSError as e: raise VideoError(f"{out}: cannot be written ({e})") from e
-    finally: aside.unlink(missing_ok=True)
+        try:
+            yield aside
+            os.replace(aside, out)
+        finally: aside.unlink(missing_ok=True)
 
 # %% ../nbs/13_video.ipynb #6e7c0c6a
 EARLY = 1  # seconds between the last picture and the end that the header tells, from which on it is said
@@ -890,15 +901,6 @@ def encode(
         for packet in chain([] if waiting is None else [waiting], sound): out.mux(packet)
     return packets
 
-
-def same_time(
-    frame,    # of PyAV
-    new,      # another that is to be shown in its place
-) -> object:  # `new`
-    "A frame's time, for the frame made of it."
-    new.pts, new.time_base, new.duration = frame.pts, frame.time_base, frame.duration
-    return new
-
 # %% ../nbs/13_video.ipynb #2054fa81
 def sidecar_of(
     out:Path,   # a result
@@ -946,16 +948,13 @@ def anonymize_video(
     given, sidecar = sidecar is not None and Path(sidecar).exists(), Path(sidecar or own)
     if not given:
         if find_faces is None: raise VideoError(f"{sidecar}: no such list of faces, and no finder to make one")
-        try:
-            with ended_softly():
-                find_tracks(path, sidecar, find_faces, longest, every, progress, chosen, **(tracking or {}))
-        except OSError as e: raise VideoError(f"{sidecar}: cannot be written ({e})") from e
+        with ended_softly(sidecar):
+            find_tracks(path, sidecar, find_faces, longest, every, progress, chosen, **(tracking or {}))
     header, rows = list_for(path, sidecar)
     if given and chosen:
         rows = choose(rows, probe(path).time_base, **chosen)
         if not (own.exists() and own.samefile(sidecar)):  # what was done to `out` stands beside it
-            try: write_sidecar(own, header, rows)
-            except OSError as e: raise VideoError(f"{own}: cannot be written ({e})") from e
+            with ended_softly(own): write_sidecar(own, header, rows)
             sidecar, rows = own, read_sidecar(own)[1]
     return render(path, out, rows, Hiding(method, look), overwrite=overwrite, progress=progress,
                   **options) | dict(sidecar=str(sidecar), seconds=time.perf_counter() - start)

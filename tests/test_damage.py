@@ -25,7 +25,7 @@ CONTEXT = multiprocessing.get_context('fork')
 WHOLE = {'b-frames.mp4': FILES['b-frames.mp4'], 'sound.mkv': dict(voices=1, options=dict(g='10')),
          'plain.mov': dict(options=dict(bf='0', g='10')), 'mjpeg.avi': FILES['mjpeg.avi'],
          'vp9.webm': dict(codec='libvpx-vp9'), 'h265.mp4': FILES['h265.mp4'], 'vp8.webm': dict(codec='libvpx'),
-         'ffv1.mkv': dict(codec='ffv1', options=dict(slicecrc='1')), 'fast.mp4': None}
+         'ffv1.mkv': dict(codec='ffv1', options=dict(slicecrc='1', g='1')), 'fast.mp4': None}
 
 
 @pytest.fixture(scope='module')

@@ -234,7 +234,7 @@ def test_ten_bits_do_not_become_eight_in_silence(files, tmp_path, name, out, how
 
 @pytest.mark.parametrize('codec, asked, rule', [
     ('libx264', 'rgb24', 'libx264 knows no pixel format rgb24; it knows yuv420p, '),
-    ('libx264', 'nonsense', 'knows no pixel format nonsense'), ('libvpx', 'yuv420p10le', 'libvpx knows no pixel format'),
+    ('libx264', 'nonsense', 'knows no pixel format nonsense'), ('libvpx', 'yuv420p10le', 'libvpx knows no pixel'),
     ('magic', None, 'there is no encoder magic'), ('magic', 'yuv420p', 'there is no encoder magic'),
     ('libsvtav1', 'yuv444p', 'libsvtav1 knows no pixel format yuv444p')])
 def test_a_pixel_format_that_the_encoder_does_not_know_is_refused(files, tmp_path, codec, asked, rule):
