@@ -56,7 +56,7 @@ def hurt(path, out, numbers, how):
         near, payload, _ = there[number]
         start, size = data.index(payload[-12:], near) + 12 - len(payload), len(payload)  # behind a header of the block
         if how == 'zeros': data[start:start + size] = bytes(size)
-        else: data[start + size//2:start + size] = random.Random(number).randbytes(size - size//2)
+        else: data[start + size//2:start + size] = random.Random(1).randbytes(size - size//2)
     out.write_bytes(data)
     return [there[number][2] for number in numbers]
 
@@ -111,6 +111,22 @@ def test_damage_is_hidden_whatever_the_list_says(whole, tmp_path):
     after = shown(tmp_path/'p.mov')
     assert report['damaged'] == 2 and [light < 40 for light in after] == [i in (4, 9) for i in range(COUNT)]
     assert max(after) > SEEN, "the others stay, as was asked for"
+
+
+def test_a_picture_that_is_marked_is_neither_looked_at_nor_trusted(whole, tmp_path):
+    path, noted, asked = tmp_path/'a.mov', {}, []
+    hurt(whole/'plain.mov', path, [7], 'noise')
+    frames = [frame.to_ndarray(format='gray').max() for frame in read_frames(path, noted)]
+    assert noted == {7: f'{DAMAGED}: its picture is incomplete'} and frames[7] > SEEN, "it shows something"
+    def find(frames):
+        asked.append(len(frames))
+        return bright(frames)
+    anonymize_video(path, tmp_path/'o.mov', mask, find)
+    assert sum(asked) == COUNT - 1
+    assert [light < 40 for light in shown(tmp_path/'o.mov')] == [i == 7 for i in range(COUNT)], "black, not only a box"
+    header, rows = read_sidecar(tmp_path/'o.mov.faces.jsonl')
+    row = list(rows)[7]
+    assert [face.source for face in row.faces] == ['filled'] and row.doubt and not row.cut
 
 
 def test_many_damaged_frames_end_in_no_error(whole, tmp_path):
