@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXITS', 'VIDEOS', 'POSTFIX', 'SHORT', 'SAME', 'OTHER', 'MILLISECOND', 'USED_BY', 'UsageFault', 'Job', 'kind_of',
            'below', 'closed_folders', 'plan_jobs', 'Way', 'hiding', 'learned_hiding', 'finder_of', 'Choosing',
-           'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options', 'piped', 'do_job', 'attempt',
-           'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'planned', 'announced',
+           'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options', 'taken_in', 'piped', 'do_job',
+           'attempt', 'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'planned', 'announced',
            'run_anonymize', 'frames_of', 'other_detector', 'run_audit', 'as_table', 'show', 'run_check', 'run_train',
            'run_evaluate', 'run_figures', 'guarded', 'finding_options', 'anonymize_options', 'command_line', 'main']
 
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import wraps
@@ -339,18 +340,33 @@ def video_options(
                         sidecar=Path(options['faces']) if options['faces'] else None)
 
 
+@contextmanager
+def taken_in(
+    folder:Path,          # of this run
+    source:str,           # a path, or `-`
+) -> Iterator[Path]:      # a file that can be gone through twice
+    "What comes in shows faces: where the system can, the file has no name, and goes with the process, killed or not."
+    if source != '-':
+        yield Path(source)
+        return
+    nameless = Path('/proc/self/fd').is_dir()
+    with (tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile)(dir=folder) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        if not file.tell(): raise ValueError("-: the standard input is empty, expected a video")
+        yield Path(f'/proc/self/fd/{file.fileno()}' if nameless else file.name)
+
+
 def piped(
     job:Job,            # its source or its result is `-`
     run:Callable,       # source path, result path -> row
 ) -> dict:              # the row
     "A video through the standard input or output goes through a temporary file of this user (ours)."
     sweep(tempfile.gettempdir())
-    with ended_softly(job.out), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder:
-        source, out = (Path(folder, 'in.video'), Path(folder, 'out.mp4'))
-        if job.source == '-':
-            with source.open('wb') as file: shutil.copyfileobj(sys.stdin.buffer, file)
-            if not source.stat().st_size: raise ValueError("-: the standard input is empty, expected a video")
-        row = run(source if job.source == '-' else Path(job.source), out if job.out == '-' else Path(job.out))
+    with (ended_softly(job.out), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder,
+          taken_in(Path(folder), job.source) as source):
+        out = Path(folder, 'out.mp4') if job.out == '-' else Path(job.out)
+        row = run(source, out)
         if job.out == '-':
             with out.open('rb') as file: shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()

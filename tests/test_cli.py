@@ -3,6 +3,7 @@ import io
 import json
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -449,9 +450,15 @@ def test_a_pipe_leaves_nothing_in_the_temporary_folder(place, monkeypatch):
     import tempfile
     (place/'temp').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(place/'temp'))
-    data = video(place/'a.mp4').read_bytes()
+    data, seen = video(place/'a.mp4').read_bytes(), []
+    class Watching(FindBright):
+        def detect(self, frames):
+            seen.extend(path.read_bytes() for path in (place/'temp').rglob('*') if path.is_file())
+            return super().detect(frames)
+    monkeypatch.setattr(cli, 'CenterFace', Watching)
     for words in ((), ('--codec', 'magic')): typed('-', '-o', 'b.mp4', *words, input=data)
-    assert tree(place/'temp') == []
+    assert tree(place/'temp') == [] and bright(place/'b.mp4') == [0]*12
+    assert all(data[:100] not in there for there in seen) or not Path('/proc/self/fd').is_dir(), "a kill would leave it"
 
 
 def test_a_failing_finder_leaves_no_face(place, monkeypatch):
