@@ -198,8 +198,10 @@ def command(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_line_tells_of_damage_and_an_audit_is_not_shifted(whole, command):
-    hurt(whole/'plain.mov', command/'a.mov', [5, 12], 'zeros')
+@pytest.mark.parametrize('rotate', [0, 90])
+def test_the_line_tells_of_damage_and_an_audit_is_not_shifted(command, rotate):
+    draw(command/'whole.mov', options=dict(bf='0', g='10'), rotate=rotate)
+    hurt(command/'whole.mov', command/'a.mov', [5, 12], 'zeros')
     result = typed('a.mov', '-o', 'b.mov')
     assert result.exit_code == 0 and '2 damaged' in result.output and '2 doubts' in result.output
     words = ['audit', 'b.mov', '--original', 'a.mov', '--faces', 'b.mov.faces.jsonl', '--max-leak', '0']
@@ -260,6 +262,12 @@ def test_a_bad_input_is_one_line_and_a_good_one_beside_it_is_done(whole, command
     assert f'FAILED {bad.name}' in result.output or (command/'out'/bad.name).exists() or what == 'a folder'
     if (out := command/'out'/bad.name).exists(): assert max(shown(out), default=0) < SEEN
     assert leftovers(command/'out') == []
+
+
+def test_what_can_be_read_only_once_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path/'a.mp4')
+    with pytest.raises(VideoError, match='a.mp4: expected a file, which can be gone through twice'):
+        anonymize_video(tmp_path/'a.mp4', tmp_path/'o.mp4', mask, bright)
 
 
 def test_a_video_of_no_permission_is_named(whole, command):
