@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['EXITS', 'VIDEOS', 'POSTFIX', 'SHORT', 'SAME', 'OTHER', 'MILLISECOND', 'USED_BY', 'UsageFault', 'Job', 'kind_of',
            'below', 'closed_folders', 'plan_jobs', 'Way', 'hiding', 'learned_hiding', 'finder_of', 'Choosing',
-           'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options', 'piped', 'do_job', 'attempt',
-           'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'run_anonymize', 'frames_of',
-           'run_audit', 'as_table', 'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded',
-           'finding_options', 'anonymize_options', 'command_line', 'main']
+           'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options', 'taken_in', 'piped', 'do_job',
+           'attempt', 'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say', 'described', 'planned', 'announced',
+           'run_anonymize', 'frames_of', 'other_detector', 'run_audit', 'as_table', 'show', 'run_check', 'run_train',
+           'run_evaluate', 'run_figures', 'guarded', 'finding_options', 'anonymize_options', 'command_line', 'main']
 
 # %% ../nbs/17_cli.ipynb #721aad2b
 import json
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import wraps
@@ -41,7 +42,9 @@ from .finders import CenterFace, Found, YuNet, find_with_scores, surely_other, s
 from .pictures import (ON_DOUBT, SHAPES, Look, anonymize_picture, is_picture, read_picture, to_rgb,
                                write_aside)
 from .recognizers import load_mobilefacenet
-from .video import AUDIO, anonymize_frames, anonymize_video, probe, read_frames, upright, written_aside
+from .tracks import read_sidecar
+from .video import (AUDIO, CODECS, anonymize_frames, anonymize_video, as_words, ended_softly, output_format,
+                            probe, read_frames, sweep, upright, written_aside)
 from .video import ON_DOUBT as VIDEO_DOUBT
 
 # %% ../nbs/17_cli.ipynb #f47eb2be
@@ -196,6 +199,8 @@ SAME, OTHER = .5, .1  # cosines of MobileFaceNet from which, and below which, th
 
 class Choosing:
     "A finder that leaves out faces that shall stay (ours). Called as a `FindFaces` it gives boxes only."
+    stayed = None  # who was left out at the last call, as `Found`
+
     def __init__(self,
         find:Callable,                              # the finder
         roi:tuple[int, int, int, int]|None=None,    # x1, y1, x2, y2 in pixels: faces wholly outside stay
@@ -203,6 +208,7 @@ class Choosing:
         stays:Callable|None=None,                   # aligned faces `(n, 3, 112, 112)` -> bool `(n,)`: these stay
     ):
         self.find, self.roi, self.min_face, self.stays = find, roi, min_face, stays
+        self.__name__ = getattr(find, '__name__', type(find).__name__)  # who looks, for the list of faces
 
     def detect(self,
         frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
@@ -217,7 +223,9 @@ class Choosing:
             for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
                 n = int(found.boxes[i, 0])
                 hide[i] = not self.stays(align_faces(frames[n:n+1].cpu(), found.landmarks[i:i+1], (112, 112)))[0]
-        return Found(found.boxes[hide], found.scores[hide], found.landmarks[hide])
+        chosen, self.stayed = (Found(found.boxes[which], found.scores[which], found.landmarks[which])
+                               for which in (hide, ~hide))
+        return chosen
 
     def __call__(self,
         frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
@@ -285,30 +293,38 @@ def live_frames(
 def record(
     source:str,        # as for `live_frames`
     out:str,           # the video to be made
-    hide:Way,       # method
+    hide:Way,          # method
+    look:Look,         # shape of what is covered
     find:Callable,     # finder
-    options:dict,      # `enlarge`, `codec`, `crf`, `seconds`, `overwrite` of the command line
-) -> dict:             # `frames`
+    options:dict,      # `codec`, `crf`, `pix_fmt`, `on_doubt`, `seconds`, `overwrite` of the command line
+) -> dict:             # counts: `frames`, `faces`, `doubts`
     "Anonymize what a camera sees while it sees it (ours)."
     import av
-    times, arrived, count = deque(), deque(), 0
+    if Path(out).suffix.lower() == '.avi': raise ValueError(f"{out}: a camera has no even rate, as AVI needs it")
+    times, arrived, counts = deque(), deque(), dict(frames=0, faces=0, doubts=0)
+    codec, started = options['codec'] or CODECS.get(Path(out).suffix.lower(), 'libx264'), False
     def noted():
         for frame in live_frames(source, times, options['seconds']):
             arrived.append(times[-1])
             yield frame
-    shown = anonymize_frames(noted(), hide.method, find, enlarge=options['enlarge'] or hide.enlarge)
+    shown = anonymize_frames(noted(), hide.method, find, enlarge=look.enlarge, shape=look.shape, feather=look.feather,
+                             on_doubt=options['on_doubt'], counts=counts)
     with written_aside(Path(out), options['overwrite']) as aside, av.open(str(aside), 'w') as file:
-        stream = file.add_stream(options['codec'] or 'libx264', rate=25, options={'crf': str(options['crf'] or 18)})
         for pixels in shown:
-            frame = av.VideoFrame.from_ndarray(pixels[:, :pixels.shape[1]//2*2, :pixels.shape[2]//2*2]
-                                               .permute(1, 2, 0).contiguous().numpy(), format='rgb24')
-            if not count:
-                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, 'yuv420p'
+            moment = arrived.popleft()
+            if pixels is None: continue
+            frame = av.VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().numpy(), format='rgb24')
+            if not started:
+                started, size = True, (frame.width, frame.height)
+                pix_fmt = output_format('rgb24', size, codec, options['pix_fmt'])
+                stream = file.add_stream(codec, rate=25, options={'crf': str(options['crf'] or 18)})
+                stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
                 stream.codec_context.time_base = MILLISECOND
-            frame.pts, frame.time_base, count = arrived.popleft(), MILLISECOND, count + 1
+            frame.pts, frame.time_base = moment, MILLISECOND
             file.mux(stream.encode(frame))
+        if not started: raise ValueError(f"{source}: no frame is left to be written")
         file.mux(stream.encode())
-    return dict(frames=count)
+    return counts
 
 # %% ../nbs/17_cli.ipynb #a9564ae3
 def video_options(
@@ -317,24 +333,40 @@ def video_options(
     "What a video is told (ours)."
     chosen = dict(roi=options['roi'], span=options['time'], min_face=options['min_face'] or 0,
                   only=options['track_id'])
-    named = {key: options[key] for key in ('codec', 'crf', 'audio', 'every') if options[key] is not None}
+    named = {key: options[key] for key in ('codec', 'crf', 'pix_fmt', 'audio', 'every') if options[key] is not None}
     some = any([chosen['roi'], chosen['span'], chosen['min_face'], chosen['only']])
     return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'],
                         overwrite=options['overwrite'], chosen=chosen if some else None,
                         sidecar=Path(options['faces']) if options['faces'] else None)
 
 
+@contextmanager
+def taken_in(
+    folder:Path,          # of this run
+    source:str,           # a path, or `-`
+) -> Iterator[Path]:      # a file that can be gone through twice
+    "What comes in shows faces: where the system can, the file has no name, and goes with the process, killed or not."
+    if source != '-':
+        yield Path(source)
+        return
+    nameless = Path('/proc/self/fd').is_dir()
+    with (tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile)(dir=folder) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        if not file.tell(): raise ValueError("-: the standard input is empty, expected a video")
+        yield Path(f'/proc/self/fd/{file.fileno()}' if nameless else file.name)
+
+
 def piped(
     job:Job,            # its source or its result is `-`
     run:Callable,       # source path, result path -> row
 ) -> dict:              # the row
-    "A video through the standard input or output goes through a temporary file (ours)."
-    with tempfile.TemporaryDirectory(prefix='faceanon-') as folder:
-        source, out = (Path(folder, 'in.video'), Path(folder, 'out.mp4'))
-        if job.source == '-':
-            with source.open('wb') as file: shutil.copyfileobj(sys.stdin.buffer, file)
-            if not source.stat().st_size: raise ValueError("-: the standard input is empty, expected a video")
-        row = run(source if job.source == '-' else Path(job.source), out if job.out == '-' else Path(job.out))
+    "A video through the standard input or output goes through a temporary file of this user (ours)."
+    sweep(tempfile.gettempdir())
+    with (ended_softly(job.out), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder,
+          taken_in(Path(folder), job.source) as source):
+        out = Path(folder, 'out.mp4') if job.out == '-' else Path(job.out)
+        row = run(source, out)
         if job.out == '-':
             with out.open('rb') as file: shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -351,14 +383,15 @@ def do_job(
     if job.out != '-': Path(job.out).parent.mkdir(parents=True, exist_ok=True)
     look = Look(options['enlarge'] or hide.enlarge, options['shape'], options['feather'])
     if job.kind in ('picture', 'live'): find = Choosing(find, options['roi'], options['min_face'] or 0)
-    if job.kind == 'live': return record(job.source, job.out, hide, find, options)
+    if job.kind == 'live': return record(job.source, job.out, hide, look, find, options)
     if job.kind == 'picture':
         doubt = options['on_doubt'] if options['on_doubt'] in ON_DOUBT else 'mask'  # a picture has no frame before it
         return anonymize_picture(job.source, job.out, hide.method, find, look, doubt, options['keep_metadata'],
                                  options['overwrite'])
     bar = iter if options['quiet'] or not sys.stderr.isatty() else lambda frames: tqdm(frames, Path(job.source).name)
     def run(source, out):
-        return anonymize_video(source, out, hide.method, find, look=look, progress=bar, **video_options(options))
+        done = anonymize_video(source, out, hide.method, find, look=look, progress=bar, **video_options(options))
+        return done | dict(video=as_words(probe(source)))
     return piped(job, run) if '-' in (job.source, job.out) else run(Path(job.source), Path(job.out))
 
 
@@ -384,7 +417,7 @@ def one_line(
 # %% ../nbs/17_cli.ipynb #bc48405f
 USED_BY = dict(track_id=('video',), time=('video', 'pipe'), audio=('video', 'pipe'), every=('video', 'pipe'),
                codec=('video', 'pipe', 'live'), crf=('video', 'pipe', 'live'), faces=('video', 'pipe'),
-               seconds=('live',), feather=('picture', 'video', 'pipe'), keep_metadata=('picture', 'video', 'pipe'))
+               pix_fmt=('video', 'pipe', 'live'), seconds=('live',), keep_metadata=('picture', 'video', 'pipe'))
 
 
 def check_usage(
@@ -448,11 +481,41 @@ def described(
 ) -> str:      # a line
     "What became of one input (ours)."
     if not row['ok']: return f"FAILED {row['input']}: {row['error'].removeprefix(row['input'] + ': ')}"
-    parts = [f"{row[key]} {key}" for key in ('frames', 'faces', 'doubts', 'greyed') if row.get(key)]
+    counted = ('frames', 'faces', 'kept', 'doubts', 'damaged', 'greyed')
+    parts = [f"{row[key]} {key}" for key in counted if row.get(key)]
     if not row.get('faces', 1): parts.append('NO FACE FOUND')
+    if row.get('ends_early'): parts.append(f"ENDS {row['ends_early']} s BEFORE ITS HEADER SAYS")
     if row.get('doubt'): parts.append(f"DOUBT: {row['doubt']}")
     if row.get('removed'): parts.append(f"left out: {', '.join(row['removed'])}")
     return f"done {row['input']} -> {row['output']} ({'; '.join(parts)})"
+
+
+def planned(
+    job:Job,    # what would be done
+) -> dict:      # a row; of a video what it is, or why it cannot be read
+    "A line of a dry run (ours)."
+    row = dict(input=job.source, output=job.out, kind=job.kind, dry_run=True)
+    if job.kind != 'video': return row | dict(ok=True)
+    try: return row | dict(ok=True, video=as_words(probe(Path(job.source))))
+    except ValueError as error: return row | dict(ok=False, error=one_line(error))
+
+
+def announced(
+    row:dict,   # from `planned`
+) -> str:       # a line
+    "What would become of one input (ours)."
+    if not row['ok']: return described(row)
+    v, line = row.get('video'), f"would do {row['input']} -> {row['output']}"
+    if v is None: return line
+    parts = [f"{v['width']}x{v['height']} {v['codec']} {v['pix_fmt']}", f"{float(Fraction(v['rate'])):g} a second",
+             *([f"{v['duration']:g} s"] if v['duration'] is not None else []),
+             *([f"pixels {v['sample_aspect_ratio']} as wide as high"] if v['sample_aspect_ratio'] != '1' else []),
+             *(f"{name} {v[key]}" for name, key in (('range', 'color_range'), ('colours', 'colorspace'),
+                                                    ('transfer', 'color_trc')) if v[key] != 'unspecified'),
+             *[word for word in ('interlaced', 'alpha') if v[word]],
+             *([f"{len(v['chapters'])} chapters"] if v['chapters'] else []),
+             *([f"leaves out: {', '.join(v['removed'])}"] if v['removed'] else [])]
+    return f"{line} ({'; '.join(parts)})"
 
 
 def run_anonymize(
@@ -468,9 +531,11 @@ def run_anonymize(
     say('; '.join(f'{key}: {value}' for key, value in about.items()), options)
     for row in rows: say(described(row), options, always=True)
     if options['dry_run']:
-        for job in jobs: say(f'would do {job.source} -> {job.out}', options, always=True)
-        rows += [dict(input=job.source, output=job.out, kind=job.kind, ok=True, dry_run=True) for job in jobs]
+        for job in jobs:
+            rows.append(planned(job))
+            say(announced(rows[-1]), options, always=True)
     elif jobs:
+        for folder in {Path(job.out).parent for job in jobs if job.out != '-'}: sweep(folder)
         find = finder_of(options['detector'], options['threshold'], options['side'])
         stays = who_stays(options['keep'], options['only'], options['recognizer'], find)
         find = Choosing(find, stays=stays) if stays else find
@@ -484,11 +549,25 @@ def run_anonymize(
 
 # %% ../nbs/17_cli.ipynb #8360365e
 def frames_of(
-    path:str,            # picture or video
-) -> Iterator[Tensor]:   # uint8 RGB `(3, h, w)`, upright
-    "Frames, whatever the file (ours)."
-    if not is_picture(path): return (upright(frame) for frame in read_frames(Path(path)))
-    return (to_uint8(to_rgb(sheet))[0] for sheet in read_picture(path).sheets)
+    path:str,               # picture or video
+    times:list|None=None,   # filled with the seconds at which each frame of a video is shown
+) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
+    "Frames, whatever the file (ours). What stands in for a missing frame is there too, so that none is shifted."
+    if is_picture(path): yield from (to_uint8(to_rgb(sheet))[0] for sheet in read_picture(path).sheets)
+    else:
+        turn = probe(Path(path)).rotation
+        for frame in read_frames(Path(path), {}):
+            if times is not None: times.append(float(frame.pts*frame.time_base))
+            yield upright(frame, rotation=turn)
+
+
+def other_detector(
+    used:str|None,   # name in a list of faces; None: not known
+) -> str:            # for `finder_of`
+    "Who looks for an audit? Another than who hid the faces, where there is one (ours)."
+    if used != 'CenterFace': return 'centerface'
+    folder = Path(os.environ.get('FACEANON_DATA') or 'no such folder')/'weights'
+    return next((f'yunet:{path}' for path in sorted(folder.glob('yunet*.onnx'))), 'centerface')
 
 
 def run_audit(
@@ -500,11 +579,16 @@ def run_audit(
     if limit is not None and original is None:
         raise UsageFault("--max-leak needs --original: without it no leak is known")
     if limit is not None and not 0 <= limit <= 1: raise UsageFault(f"--max-leak must be from 0 to 1, got {limit}")
-    find = finder_of(options['detector'], options['threshold'], options['side'])
-    path = options['anonymized']
-    rate = 1. if is_picture(path) else float(probe(Path(path)).rate)
+    path, listed, hidden_by = options['anonymized'], None, None
+    if options['faces']:
+        header, listed = read_sidecar(options['faces'])
+        hidden_by = header['detector']
+    find = finder_of(options['detector'] or other_detector(hidden_by), options['threshold'], options['side'])
+    still = is_picture(path)
+    rate, times = (1., None) if still else (float(probe(Path(path)).rate), [])
     attackers = {'MobileFaceNet': load_mobilefacenet(options['recognizer']).embed} if options['recognizer'] else {}
-    audit = audit_frames(None if original is None else frames_of(original), frames_of(path), find, rate, attackers)
+    films = None if original is None else frames_of(original), frames_of(path, times)
+    audit = audit_frames(*films, find, rate, attackers, listed=listed, hidden_by=hidden_by, times=times)
     if options['html']: write_aside(options['html'], report_page(audit, Path(path).name).encode())
     click.echo(json.dumps(audit, indent=1) if options['json'] else verdict(audit))
     return 4 if limit is not None and exceeds(audit, limit) else 0
@@ -598,10 +682,13 @@ def guarded(
     return safe
 
 
-def finding_options() -> list:  # of click
+def finding_options(
+    detector:str|None,  # by default
+    words:str,          # about it
+) -> list:              # of click
     "Options of all that looks for faces (ours)."
     from click import FloatRange, IntRange, Option
-    return [Option(['--detector'], default='centerface', show_default=True, help="centerface or yunet:PATH"),
+    return [Option(['--detector'], default=detector, help=f"centerface or yunet:PATH; default: {words}"),
             Option(['--threshold'], type=FloatRange(0, 1, min_open=True, max_open=True),
                    help="score from which something is a face; lower finds more"),
             Option(['--side'], type=IntRange(32), help="longer side of what the detector sees, pixels"),
@@ -617,13 +704,14 @@ def anonymize_options() -> list:  # of click
         Argument(['inputs'], nargs=-1, required=True),
         Option(['-o', '--out'], help="file or folder; - for the standard output; default: beside each input"),
         Option(['--method'], help="mask, blur, pixelate, noise, .., real, world, or weights by path"),
-        *finding_options(),
+        *finding_options('centerface', 'centerface'),
         Option(['--enlarge'], type=float, help="side of what is covered over the face's; default: the method's own"),
         Option(['--shape'], type=Choice(SHAPES), default='box', show_default=True, help="both hold the whole face box"),
         Option(['--feather'], type=IntRange(0, 9999), default=0, help="pixels outside the shape over which it fades"),
         Option(['--keep'], multiple=True, help="picture of a person who stays as they are"),
         Option(['--only'], multiple=True, help="picture of the only person to be hidden"),
-        Option(['--faces'], help="list of faces from an earlier run, perhaps edited, instead of looking again"),
+        Option(['--faces'], help="list of faces from an earlier run (OUT.faces.jsonl), perhaps edited, "
+                                 "instead of looking again"),
         Option(['--track-id'], type=int, multiple=True, help="hide only these numbers of --faces"),
         Option(['--roi'], help="x1,y1,x2,y2 in pixels: faces wholly outside stay"),
         Option(['--time'], help="00:10-01:30: hide only from here to there"),
@@ -632,9 +720,10 @@ def anonymize_options() -> list:  # of click
         Option(['--seconds'], type=FloatRange(0), help="how long a camera is recorded"),
         Option(['--codec'], help="FFmpeg's name of an encoder"),
         Option(['--crf'], type=FloatRange(0), help="quality of the video, lower is better"),
+        Option(['--pix-fmt'], help="FFmpeg's name of a pixel format; default: the input's, where the encoder knows it"),
         Option(['--audio'], type=Choice(list(AUDIO)), help="what becomes of the sound; default keep"),
         Option(['--on-doubt'], type=Choice(list(dict.fromkeys([*ON_DOUBT, *VIDEO_DOUBT]))), default='mask',
-               show_default=True, help="where a face may be that nobody has found"),
+               show_default=True, help="where a face may be that nobody has found, and where a frame is damaged"),
         Option(['--postfix'], help=f"behind each name; default {POSTFIX} without -o"),
         flag('--keep-metadata', "texts and dates stay; what may hold a picture never does"),
         flag('--overwrite', "replace results that are there"), flag('--dry-run', "only say what would be done"),
@@ -651,7 +740,9 @@ def command_line() -> object:  # click's group
     def command(name, run, params, help):
         return Command(name, params=params, callback=guarded(run), help=f'{help}\n\n{EXITS}',
                        short_help=help.split('.')[0])
-    audit = [Argument(['anonymized']), Option(['--original'], help="the file it was made from"), *finding_options(),
+    audit = [Argument(['anonymized']), Option(['--original'], help="the file it was made from"),
+             *finding_options(None, "another than --faces names, where there is one"),
+             Option(['--faces'], help="its list of faces, OUT.faces.jsonl: faces kept on purpose are counted apart"),
              Option(['--html'], help="a page to be written"),
              Option(['--max-leak'], type=float, help="share of faces that may be in the clear; above it: exit code 4")]
     check = command('check', run_check, [Argument(['folder']), as_json],

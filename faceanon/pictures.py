@@ -465,7 +465,7 @@ def write_aside(
 ) -> Path:          # `path`
     "There whole or not at all (ours)."
     path = Path(path)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    aside = path.with_name(f'.{path.name}.part-{os.getpid()}')
     try:
         aside.write_bytes(data)
         os.replace(aside, path)

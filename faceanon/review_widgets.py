@@ -272,7 +272,7 @@ def review_widget(
     "Who may be seen? Tick boxes over an anonymized film (ours)."
     from ipywidgets import HTML, Box, Layout, VBox
     path, out = Path(path), Path(out)
-    sidecar = out.with_name(f'{out.stem}.faces.jsonl') if sidecar is None else Path(sidecar)
+    sidecar = out.with_name(f'{out.name}.faces.jsonl') if sidecar is None else Path(sidecar)
     info, whole = read_tracks(path, sidecar)
     views = gather_views(path, sidecar, whole.tracks, progress=progress)
     keep, said, lines = {t.number for t in whole.tracks if t.kept == t.frames}, HTML(), HTML()

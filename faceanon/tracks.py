@@ -6,8 +6,8 @@
 __all__ = ['SOURCES', 'MEMORY', 'REACH', 'SLACK', 'FAR', 'GROW', 'MOST', 'THUMB', 'CUT', 'STEADY', 'BORDER', 'FORMAT', 'HEADER',
            'ROW', 'FACE', 'MAY_LACK', 'JSON_NAMES', 'Face', 'FrameFaces', 'Track', 'speed', 'link_costs', 'link',
            'Seen', 'seen_batch', 'Scene', 'grown', 'beyond', 'box_at', 'smoothed', 'thumbnails', 'scene_change',
-           'inside', 'doubts', 'face_at', 'follow', 'check_header', 'face_of', 'frame_of', 'line_of', 'write_sidecar',
-           'read_sidecar', 'keep_tracks']
+           'inside', 'doubts', 'within', 'face_at', 'follow', 'check_header', 'face_of', 'frame_of', 'line_of',
+           'write_sidecar', 'read_sidecar', 'keep_tracks']
 
 # %% ../nbs/31_tracks.ipynb #558ab781
 import json
@@ -130,6 +130,7 @@ class Seen:
     boxes:np.ndarray|None      # float `(n, 4)` in pixels, n may be 0; None: the detector did not look
     scores:np.ndarray=()       # `(n,)` in [0, 1]
     cut:bool=False             # does a new scene start here?
+    kept:np.ndarray=()         # float `(n, 4)` in pixels: faces of people who are to stay as they are
 
 
 def seen_batch(
@@ -275,6 +276,16 @@ def doubts(
     return '; '.join(notes)
 
 # %% ../nbs/31_tracks.ipynb #d154d8e2
+def within(
+    box:np.ndarray,  # `(4,)`, pixels
+    width:int,       # of the frame
+    height:int,      # of the frame
+) -> tuple|None:     # x1, y1, x2, y2; None where nothing of it is inside
+    "The part of a box that is inside the frame, outwards to hundredths of a pixel."
+    box = np.clip(np.concatenate([np.floor(100*box[:2]), np.ceil(100*box[2:])])/100, 0, [width, height]*2)
+    return None if (box[2:] <= box[:2]).any() else tuple(box.tolist())
+
+
 def face_at(
     track:Track,  # with all its links near the frame
     time:int,     # frame
@@ -287,11 +298,8 @@ def face_at(
     places = {t: place for t in around if (place := box_at(track, t, scene)) is not None}
     if time not in places: return None
     _, source, score = places[time]
-    box = smoothed({t: p[0] for t, p in places.items()}, time, scene.smooth)
-    box = np.concatenate([np.floor(100*box[:2]), np.ceil(100*box[2:])])/100
-    box = np.clip(box, 0, [width, height]*2)
-    if (box[2:] <= box[:2]).any(): return None
-    return Face(track.number, tuple(box.tolist()), score, source if track.sure else 'doubt')
+    box = within(smoothed({t: p[0] for t, p in places.items()}, time, scene.smooth), width, height)
+    return box and Face(track.number, box, score, source if track.sure else 'doubt')
 
 # %% ../nbs/31_tracks.ipynb #b6e6689e
 def follow(
@@ -310,14 +318,16 @@ def follow(
 
 # %% ../nbs/31_tracks.ipynb #f465275b
 def _follow(seen:Iterable[Seen], width:int, height:int, sure:float, scene:Scene) -> Iterator[FrameFaces]:
-    held, tracks, numbers, last = deque(), [], count(), None
-    def finish(one): return _frame_faces(one, tracks, scene, width, height)
+    held, tracks, numbers, last, stay, kept = deque(), [], count(), None, [], {}
+    def finish(one):
+        row, others = _frame_faces(one, tracks, scene, width, height), kept.pop(one.frame, ())
+        return replace(row, faces=tuple(sorted(row.faces + others, key=lambda face: face.track))) if others else row
     for one in seen:
         _check_seen(one, last)
         if one.cut and held:
             scene = replace(scene, last=last)
             yield from map(finish, held)
-            held.clear(), tracks.clear()
+            held.clear(), tracks.clear(), stay.clear()
         if last is None or one.cut: scene = replace(scene, first=one.frame, last=math.inf)
         last = one.frame
         held.append(one)
@@ -325,6 +335,7 @@ def _follow(seen:Iterable[Seen], width:int, height:int, sure:float, scene:Scene)
             open_ones = [t for t in tracks if one.frame - t.times[-1] <= scene.gap]
             boxes = np.asarray(one.boxes, float).reshape(-1, 4)
             tracks += link(open_ones, one.frame, boxes, np.asarray(one.scores, float), sure, numbers)
+        if len(one.kept): kept[one.frame] = _kept_faces(one, stay, numbers, scene, width, height)
         if len(held) > scene.gap + 2*scene.smooth:
             yield finish(held.popleft())
             tracks[:] = _remembered(tracks, held[0].frame, scene)
@@ -347,6 +358,16 @@ def _frame_faces(one:Seen, tracks:list[Track], scene:Scene, width:int, height:in
     faces = [face_at(t, one.frame, scene, width, height) for t in tracks]
     return FrameFaces(one.frame, one.pts, tuple(f for f in faces if f is not None), one.cut,
                       doubts(tracks, one.frame, scene, width, height))
+
+
+def _kept_faces(one:Seen, tracks:list[Track], numbers:Iterator[int], scene:Scene, width:int, height:int) -> tuple:
+    "Who stays has a number of their own, but nothing is filled or extended: nobody is shown by a guess."
+    tracks[:] = [t for t in tracks if one.frame - t.times[-1] <= scene.gap]
+    boxes = np.asarray(one.kept, float).reshape(-1, 4)
+    tracks += link(tracks, one.frame, boxes, np.ones(len(boxes)), 0, numbers)
+    for t in tracks: del t.times[:-MEMORY], t.boxes[:-MEMORY], t.scores[:-MEMORY]
+    here = [(t.number, within(t.boxes[-1], width, height)) for t in tracks if t.times[-1] == one.frame]
+    return tuple(Face(number, box, None, 'found', True) for number, box in here if box)
 
 
 def _remembered(tracks:list[Track], time:int, scene:Scene) -> list[Track]:
@@ -451,7 +472,7 @@ def write_sidecar(
     path = Path(path)
     header = dict(format=FORMAT) | header | dict(frames=0)
     check_header(header)
-    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.', dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f'.{path.name}.part-{os.getpid()}-', dir=path.parent) as folder:
         body, whole = Path(folder, 'body'), Path(folder, 'whole')
         before = -math.inf
         with body.open('w', encoding='utf-8', newline='\n') as lines:

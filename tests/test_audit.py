@@ -31,6 +31,7 @@ from faceanon.audit import (
 from faceanon.baselines import BASELINES
 from faceanon.faces import enlarge_boxes, resize, to_float, to_uint8
 from faceanon.finders import Found
+from faceanon.tracks import Face, FrameFaces
 
 HEIGHT, WIDTH, LENGTH = 72, 160, 30
 
@@ -137,6 +138,55 @@ def test_runs_are_listed_the_longest_first_and_do_not_join_across_a_gap():
     assert [(r['track'], r['first'], r['last'], r['ms']) for r in leaks['runs']] == [
         (1, 8, 10, 120), (0, 5, 5, 40), (1, 12, 12, 40)]
     assert (leaks['longest_ms'], leaks['runs_in_all']) == (120, 3)
+
+
+def listed(keep=(), walks=WALKS, moved=0):
+    "A list of faces as an anonymizer writes it; people of `keep` are marked."
+    def face(person, box): return Face(person, tuple(float(v + moved) for v in box[1:]), .9, 'found', person in keep)
+    return [FrameFaces(i, i, tuple(face(p, boxes[i]) for p, boxes in walks.items())) for i in range(LENGTH)]
+
+
+def test_a_face_kept_on_purpose_is_counted_apart():
+    film = hide(ORIGINAL, walks={0: WALKS[0]})
+    blind, told = audit(film), audit(film, listed=listed(keep=[1]), hidden_by='Known')
+    assert blind['leaks']['rate'] == .5 and blind['kept'] == dict(faces=0, tracks=0, clear=0)
+    assert (told['leaks']['rate'], told['leaks']['faces'], told['leaks']['tracks']) == (0, 30, 1)
+    assert told['leaks']['longest_ms'] == 0 and told['kept'] == dict(faces=30, tracks=1, clear=30)
+    assert '30 more were kept on purpose' in verdict(told) and 'Kept on purpose' in report_page(told)
+    assert 'kept' not in verdict(blind) and 'Kept on purpose' not in report_page(blind)
+    assert not exceeds(told, 0) and exceeds(blind, 0)
+
+
+@pytest.mark.parametrize('rows', [
+    listed(), listed(keep=[0]), listed(keep=[1], moved=25),
+    [FrameFaces(r.frame, r.pts, (*r.faces, Face(9, r.faces[1].box, None, 'filled'))) for r in listed(keep=[1])],
+    [FrameFaces(r.frame, r.pts, ()) for r in listed()],
+], ids=['nobody is kept', 'another is kept', 'the box is elsewhere', 'somebody is to be hidden there', 'no face'])
+def test_a_face_that_is_not_surely_kept_is_a_leak(rows):
+    film = hide(ORIGINAL, walks={0: WALKS[0]})
+    assert audit(film, listed=rows)['leaks']['leaked'] == 30
+
+
+def test_a_list_of_another_length_is_refused():
+    for rows in (listed()[:-1], listed() + [FrameFaces(LENGTH, LENGTH, ())]):
+        with pytest.raises(ValueError, match='list of faces .*of another'): audit(ORIGINAL, listed=rows)
+
+
+def test_times_of_frames_are_used_where_they_are_known():
+    left, times = [(0, 4), (1, 8), (1, 9), (1, 10)], [i/25 + (i > 4) for i in range(LENGTH)]
+    leaks = audit(hide(ORIGINAL, but=left), times=times)['leaks']
+    assert [(r['track'], r['start_s'], r['ms']) for r in leaks['runs']] == [(0, .16, 1040), (1, 1.32, 120)]
+    assert leaks['longest_ms'] == 1040 and audit(hide(ORIGINAL, but=left))['leaks']['longest_ms'] == 120
+    assert audit(ORIGINAL, times=times)['seconds'] == pytest.approx(LENGTH/25 + 1)
+    even = [i/25 for i in range(LENGTH)]
+    assert audit(hide(ORIGINAL, but=left), times=even)['leaks'] == audit(hide(ORIGINAL, but=left))['leaks']
+
+
+def test_an_older_audit_can_still_be_shown(tmp_path):
+    new = {'kept', 'detector'}
+    old = {key: value for key, value in audit(hide(ORIGINAL, but=[(1, 13)])).items() if key not in new}
+    page = report_page(read_audit(write_audit(tmp_path/'a.json', old)))
+    assert '1 of 60' in page and 'Kept on purpose' not in page
 
 
 @pytest.mark.parametrize('half', ['upper', 'lower', 'left', 'right'])

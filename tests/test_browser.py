@@ -137,8 +137,8 @@ with av.open('film.mp4', 'w') as out:
     out.mux(stream.encode())
 faces = tuple(Face(n, (x, 20., x + 16., 36.), .9, 'found') for n, x in enumerate((20., 80.)))
 rows = [FrameFaces(i, frame.pts, faces) for i, frame in enumerate(read_frames('film.mp4'))]
-write_sidecar('hidden.faces.jsonl', dict(video='film.mp4', width=128, height=64, detector='', enlarge=1.), rows)
-anonymize_video('film.mp4', 'hidden.mp4', MASK.method, None, sidecar='hidden.faces.jsonl')
+write_sidecar('hidden.mp4.faces.jsonl', dict(video='film.mp4', width=128, height=64, detector='', enlarge=1.), rows)
+anonymize_video('film.mp4', 'hidden.mp4', MASK.method, None, sidecar='hidden.mp4.faces.jsonl')
 review_widget('film.mp4', 'hidden.mp4')
 '''
 

@@ -3,6 +3,7 @@ import io
 import json
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -92,7 +93,7 @@ def test_a_picture_and_a_video(place):
     assert min(bright(place/'b.mp4')) > 300
     result = no_traceback(typed('a.png', 'b.mp4', '-o', 'out'))
     assert result.exit_code == 0, result.output
-    assert tree(place/'out') == ['a.png', 'b.faces.jsonl', 'b.mp4']
+    assert tree(place/'out') == ['a.png', 'b.mp4', 'b.mp4.faces.jsonl']
     assert bright(place/'out/a.png') == [0] and bright(place/'out/b.mp4') == [0]*12
     first = result.output.splitlines()[0]
     assert 'method: mask' in first and 'device: cpu' in first and 'no learned method' in first
@@ -137,6 +138,35 @@ def test_a_dry_run_writes_nothing(place):
     assert FindBright.made == []
     rows = json.loads(result.stdout)['files']
     assert [(row['output'], row['dry_run']) for row in rows] == [('out/a.png', True), ('out/b.mp4', True)]
+
+
+def test_a_dry_run_tells_what_a_video_is(place):
+    video(place/'a.mp4'), (place/'b.mp4').write_bytes(b'broken')
+    result = typed('a.mp4', 'b.mp4', '-o', 'out', '--dry-run', '--json')
+    rows = json.loads(result.stdout)['files']
+    assert result.exit_code == 1 and [row['ok'] for row in rows] == [True, False]
+    assert 'would do a.mp4 -> out/a.mp4 (96x80 h264 yuv420p; 10 a second; 1.2 s; leaves out: metadata' in result.stderr
+    assert 'FAILED b.mp4: cannot read it as a video' in result.stderr and not (place/'out').exists()
+    about = rows[0]['video']
+    assert (about['width'], about['duration'], about['sample_aspect_ratio']) == (96, 1.2, '1')
+    assert {'color_range', 'colorspace', 'chapters', 'removed', 'alpha', 'interlaced'} <= set(about)
+    result = typed('a.mp4', '-o', 'c.mp4', '--json')
+    assert json.loads(result.stdout)['files'][0]['video'] == about | dict(time_base=about['time_base'])
+
+
+def test_a_pixel_format_by_option(place):
+    video(place/'a.mp4')
+    assert typed('a.mp4', '-o', 'b.mp4', '--pix-fmt', 'yuv444p10le').exit_code == 0
+    with av.open(str(place/'b.mp4')) as file: assert file.streams.video[0].pix_fmt == 'yuv444p10le'
+    result = no_traceback(typed('a.mp4', '-o', 'c.mp4', '--pix-fmt', 'magic'))
+    assert result.exit_code == 1 and 'knows no pixel format magic; it knows yuv420p' in result.stderr
+    assert not (place/'c.mp4').exists()
+
+
+def test_results_of_one_name_have_a_list_each(place):
+    video(place/'in/a.mp4'), video(place/'in/a.mov')
+    assert typed('in', '-o', 'out').exit_code == 0
+    assert tree(place/'out') == ['a.mov', 'a.mov.faces.jsonl', 'a.mp4', 'a.mp4.faces.jsonl']
 
 
 def test_json_tells_everything_and_nothing_else_is_on_the_output(place):
@@ -195,6 +225,13 @@ WRONG = {
     'side': (('a.png', '--side', '5'), '--side'),
     'no frame': (('b.mp4', '--every', '0'), '--every'),
     'crf': (('b.mp4', '--crf', '-1'), '--crf'),
+    'pixel format of a picture': (('a.png', '--pix-fmt', 'rgb24'), '--pix-fmt is for video and pipe and live'),
+    'sound of a camera': (('cam:0', '-o', 'c.mp4', '--audio', 'drop'), '--audio is for video and pipe'),
+    'list for a camera': (('cam:0', '-o', 'c.mp4', '--faces', 'x.jsonl'), '--faces is for video and pipe'),
+    'span of a camera': (('cam:0', '-o', 'c.mp4', '--time', '0-1'), '--time is for video and pipe'),
+    'every second of a camera': (('cam:0', '-o', 'c.mp4', '--every', '2'), '--every is for video and pipe'),
+    'metadata of a camera': (('cam:0', '-o', 'c.mp4', '--keep-metadata'), '--keep-metadata is for picture'),
+    'track of a stream': (('rtsp://x', '-o', 'c.mp4', '--track-id', '1'), '--track-id is for video'),
     'seconds of a file': (('b.mp4', '--seconds', '3'), '--seconds is for live'),
 }
 
@@ -302,10 +339,10 @@ def test_a_span_of_a_video(place):
 def test_tracks_of_an_edited_list(place):
     video(place/'a.mp4')
     assert typed('a.mp4', '-o', 'b.mp4').exit_code == 0
-    number = json.loads((place/'b.faces.jsonl').read_text().splitlines()[1])['faces'][0]['track']
+    number = json.loads((place/'b.mp4.faces.jsonl').read_text().splitlines()[1])['faces'][0]['track']
     FindBright.made.clear()
     for track, hidden in ((number, True), (number + 1, False)):
-        words = ('--faces', 'b.faces.jsonl', '--track-id', track, '--overwrite')
+        words = ('--faces', 'b.mp4.faces.jsonl', '--track-id', track, '--overwrite')
         assert typed('a.mp4', '-o', 'c.mp4', *words).exit_code == 0
         assert (max(bright(place/'c.mp4')) == 0) == hidden
 
@@ -343,6 +380,85 @@ def test_a_camera(place, monkeypatch, source):
     assert all(Fraction(1, 1000) <= b - a < 2 for a, b in zip(times, times[1:]))
     result = no_traceback(typed('cam:7', '-o', 'b.mp4'))
     assert result.exit_code == 1 and 'no picture' in result.stderr and not (place/'b.mp4').exists()
+
+
+def darker(path):
+    "Where each frame is well below the scene, which is noise and comes through a codec: over 5 by 5 pixels."
+    def smooth(picture):
+        return torch.nn.functional.avg_pool2d(torch.from_numpy(picture).float().mean(2)[None], 5, 1, 2)[0]
+    with av.open(str(path)) as file:
+        return [smooth(frame.to_ndarray(format='rgb24')) < .8*smooth(scene()) for frame in file.decode(video=0)]
+
+
+@pytest.mark.parametrize('source', ['cam:0', 'rtsp://there', '-'])
+def test_whatever_comes_once_takes_the_same_look(place, monkeypatch, source):
+    import cv2
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    data = video(place/'a.mp4', 6, step=0).read_bytes() if source == '-' else None
+    def covered(*words):
+        result = no_traceback(typed(source, '-o', 'b.mp4', '--overwrite', *words, input=data))
+        assert result.exit_code == 0, result.output
+        return darker(place/'b.mp4')
+    box = covered()
+    assert len(box) == 6 and min(frame.sum() for frame in box) > 24*24
+    for words in (('--feather', '9'), ('--shape', 'ellipse'), ('--enlarge', '2')):
+        for old, new in zip(box, covered(*words)): assert new[old].all() and new.sum() > 1.2*old.sum()
+    for words in (('--min-face', '25'), ('--roi', '0,0,20,80')):
+        assert max(frame.sum() for frame in covered(*words)) < 50, "the face stays"
+    assert len(covered('--pix-fmt', 'yuv444p')) == 6
+    with av.open(str(place/'b.mp4')) as file: assert file.streams.video[0].pix_fmt == 'yuv444p'
+
+
+@pytest.mark.parametrize('on_doubt, left', [('mask', 6), ('hold', 6), ('blur-frame', 6), ('drop-frame', 0),
+                                            ('stop', 0)])
+def test_a_camera_whose_finder_fails_does_what_is_asked(place, monkeypatch, on_doubt, left):
+    import cv2
+    class Failing(FindBright):
+        def detect(self, frames): raise RuntimeError("out of memory")
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    monkeypatch.setattr(cli, 'CenterFace', Failing)
+    result = no_traceback(typed('cam:0', '-o', 'b.mp4', '--on-doubt', on_doubt))
+    assert result.exit_code == (not left)
+    if left: assert len(bright(place/'b.mp4')) == left and '6 doubts' in result.stderr
+    else:
+        assert tree(place) == []
+        assert ('no frame is left' if on_doubt == 'drop-frame' else 'out of memory') in result.stderr
+    if on_doubt == 'mask': assert max(bright(place/'b.mp4')) == 0
+
+
+@pytest.mark.parametrize('option, same, hidden', [('--keep', True, False), ('--keep', False, True),
+                                                  ('--only', True, True), ('--only', False, False)])
+def test_a_person_before_a_camera(place, monkeypatch, option, same, hidden):
+    import cv2
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    person(monkeypatch, same)
+    picture(place/'p.png')
+    assert typed('cam:0', '-o', 'b.mp4', option, 'p.png', '--recognizer', 'w.pth').exit_code == 0
+    assert (max(bright(place/'b.mp4')) == 0) == hidden
+
+
+def test_what_a_camera_cannot_be_written_to_is_told(place, monkeypatch):
+    import cv2
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    for out, words, why in (('b.avi', (), 'no even rate'), ('b.mp4', ('--codec', 'magic'), 'no encoder magic'),
+                            ('b.mp4', ('--pix-fmt', 'rgb24'), 'knows no pixel format rgb24')):
+        result = no_traceback(typed('cam:0', '-o', out, *words))
+        assert result.exit_code == 1 and why in result.stderr and tree(place) == []
+
+
+def test_a_pipe_leaves_nothing_in_the_temporary_folder(place, monkeypatch):
+    import tempfile
+    (place/'temp').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(place/'temp'))
+    data, seen = video(place/'a.mp4').read_bytes(), []
+    class Watching(FindBright):
+        def detect(self, frames):
+            seen.extend(path.read_bytes() for path in (place/'temp').rglob('*') if path.is_file())
+            return super().detect(frames)
+    monkeypatch.setattr(cli, 'CenterFace', Watching)
+    for words in ((), ('--codec', 'magic')): typed('-', '-o', 'b.mp4', *words, input=data)
+    assert tree(place/'temp') == [] and bright(place/'b.mp4') == [0]*12
+    assert all(data[:100] not in there for there in seen) or not Path('/proc/self/fd').is_dir(), "a kill would leave it"
 
 
 def test_a_failing_finder_leaves_no_face(place, monkeypatch):
@@ -410,6 +526,95 @@ def test_an_audit_tells_a_clear_face_from_a_hidden_one(place):
     assert audit('b.mp4', '--max-leak', '.1').exit_code == 2
     assert audit('b.mp4').exit_code == 0
     assert audit('missing.mp4').exit_code == 3
+
+
+def test_who_is_kept_on_purpose_is_no_leak(place):
+    video(place/'a.mp4', 12, step=0)
+    for out, words in (('time.mp4', ('--time', '0-0.55')), ('roi.mp4', ('--roi', '0,0,20,80')),
+                       ('size.mp4', ('--min-face', '60'))):
+        assert typed('a.mp4', '-o', out, *words).exit_code == 0
+        kept = 6 if out == 'time.mp4' else 12
+        blind = audit(out, '--original', 'a.mp4', '--json', '--max-leak', '.1')
+        told = audit(out, '--original', 'a.mp4', '--faces', f'{out}.faces.jsonl', '--json', '--max-leak', '.1',
+                     '--html', 'page.html')
+        assert (blind.exit_code, told.exit_code) == (4, 0)
+        before, after = json.loads(blind.stdout), json.loads(told.stdout)
+        assert (before['leaks']['leaked'], before['kept']['faces']) == (kept, 0)
+        assert (after['leaks']['leaked'], after['kept']) == (0, dict(faces=kept, tracks=1, clear=kept))
+        page = (place/'page.html').read_text()
+        assert 'Kept on purpose' in page and 'Faces kept' not in page.partition('Kept on purpose')[0]
+    words = ('--faces', 'time.mp4.faces.jsonl', '--track-id', '7', '--overwrite')
+    assert typed('a.mp4', '-o', 'track.mp4', *words).exit_code == 0
+    told = json.loads(audit('track.mp4', '--original', 'a.mp4', '--faces', 'track.mp4.faces.jsonl', '--json').stdout)
+    assert told['kept']['faces'] == 12 and told['leaks']['rate'] is None
+
+
+def test_a_person_who_stays_is_in_the_list(place, monkeypatch):
+    person(monkeypatch, True)
+    video(place/'a.mp4', 12, step=0), picture(place/'p.png')
+    result = typed('a.mp4', '-o', 'b.mp4', '--keep', 'p.png', '--recognizer', 'w.pth')
+    assert result.exit_code == 0 and '12 kept' in result.stderr and min(bright(place/'b.mp4')) > 300
+    lines = [json.loads(line) for line in (place/'b.mp4.faces.jsonl').read_text().splitlines()]
+    assert lines[0]['detector'] == 'WithPoints'
+    assert [[(f['track'], f['keep']) for f in line['faces']] for line in lines[1:]] == [[(0, True)]]*12
+    told = audit('b.mp4', '--original', 'a.mp4', '--faces', 'b.mp4.faces.jsonl', '--json', '--max-leak', '0')
+    assert told.exit_code == 0 and json.loads(told.stdout)['kept']['clear'] == 12
+    assert audit('b.mp4', '--original', 'a.mp4', '--max-leak', '0').exit_code == 4
+
+
+def test_the_longest_leak_is_told_from_the_times_of_the_frames(place):
+    "Ten frames: a tenth of a second each, but for the sixth, which lasts two seconds."
+    with av.open(str(place/'a.mp4'), 'w') as file:
+        stream = file.add_stream('libx264', rate=10, options=dict(crf='8'))
+        stream.width, stream.height, stream.pix_fmt = 96, 80, 'yuv420p'
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i in range(10):
+            frame = av.VideoFrame.from_ndarray(scene(), format='rgb24')
+            frame.pts, frame.time_base = 100*i + 1900*(i > 5), Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    assert typed('a.mp4', '-o', 'b.mp4', '--time', '0-0.45').exit_code == 0
+    told = json.loads(audit('b.mp4', '--original', 'a.mp4', '--json').stdout)['leaks']
+    run, = told['runs']
+    assert (run['first'], run['last'], run['start_s']) == (5, 9, .5)
+    assert told['longest_ms'] == pytest.approx(2300 + 2800/9, abs=10), "the last frame lasts as long as on average"
+
+
+def test_an_audit_looks_with_another_detector_where_it_can(place, monkeypatch):
+    made = []
+    class Other(FindBright):
+        def __init__(self, path, **settings): made.append(path)
+    class CenterFace(FindBright): pass
+    monkeypatch.setattr(cli, 'YuNet', Other)
+    monkeypatch.setattr(cli, 'CenterFace', CenterFace)
+    monkeypatch.setenv('FACEANON_DATA', str(place/'data'))
+    video(place/'a.mp4', 6)
+    assert typed('a.mp4', '-o', 'b.mp4').exit_code == 0
+    def detectors(*words):
+        result = json.loads(audit('b.mp4', '--original', 'a.mp4', '--html', 'b.html', '--json', *words).stdout)
+        return result['detector'], ' '.join(result['notes']), (place/'b.html').read_text()
+    named = ('--faces', 'b.mp4.faces.jsonl')
+    used, notes, page = detectors(*named)
+    assert used == dict(name='CenterFace', hidden_by='CenterFace') and made == []
+    assert 'it misses again' in notes and 'it misses again' in page and 'hidden by CenterFace' in page
+    (place/'data/weights').mkdir(parents=True)
+    (place/'data/weights/yunet_n.onnx').touch()
+    used, notes, page = detectors(*named)
+    assert used == dict(name='Other', hidden_by='CenterFace') and made == [str(place/'data/weights/yunet_n.onnx')]
+    assert 'another than the one' in notes and 'it misses again' not in page
+    assert detectors(*named, '--detector', 'centerface')[0]['name'] == 'CenterFace'
+    used, notes, _ = detectors()
+    assert used == dict(name='CenterFace', hidden_by=None) and 'is not known' in notes
+    assert cli.other_detector('YuNet') == 'centerface'
+
+
+def test_an_audit_refuses_the_list_of_another_film(place):
+    video(place/'a.mp4', 6), video(place/'c.mp4', 9)
+    for name in 'ac': assert typed(f'{name}.mp4', '-o', f'{name}o.mp4').exit_code == 0
+    for film, faces in (('a', 'c'), ('c', 'a')):
+        result = audit(f'{film}o.mp4', '--original', f'{film}.mp4', '--faces', f'{faces}o.mp4.faces.jsonl')
+        assert result.exit_code == 3 and 'the list of faces' in result.stderr and 'of another' in result.stderr
+    assert audit('ao.mp4', '--faces', 'none.jsonl').exit_code == 3
 
 
 def test_data_check_shows_what_is_missing(monkeypatch):

@@ -72,7 +72,8 @@ class Films:
     "A film, its list, and the film with everybody hidden."
     def __init__(self, folder, name='film.mp4', voice=False, **of_rows):
         self.folder, self.film = folder, draw(folder/name, voice=voice)
-        self.hidden, self.listed = folder/f'hidden{self.film.suffix}', folder/'hidden.faces.jsonl'
+        self.hidden = folder/f'hidden{self.film.suffix}'
+        self.listed = folder/f'{self.hidden.name}.faces.jsonl'
         self.header = dict(video=name, width=SIZE[0], height=SIZE[1], detector='drawn', enlarge=1., note='mine')
         write_sidecar(self.listed, self.header, rows_of(self.film, **of_rows))
         anonymize_video(self.film, self.hidden, MASK.method, None, sidecar=self.listed)
@@ -252,15 +253,15 @@ def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
     header, rows = read_sidecar(films.listed)
     assert {f.track for r in rows for f in r.faces if f.keep} == keep
     assert header['note'] == 'mine' and header['frames'] == COUNT, "what else the header held is there"
-    assert sorted(p.name for p in films.folder.iterdir()) == ['film.mp4', 'hidden.faces.jsonl', 'hidden.mp4']
+    assert sorted(p.name for p in films.folder.iterdir()) == ['film.mp4', 'hidden.mp4.faces.jsonl', 'hidden.mp4']
 
 
 def test_a_decision_taken_back_is_as_if_never_taken(films):
     before = films.files()
     review.render_again(films.film, films.hidden, films.listed, {0}, MASK)
-    assert films.files()['hidden.faces.jsonl'] != before['hidden.faces.jsonl']
+    assert films.files()['hidden.mp4.faces.jsonl'] != before['hidden.mp4.faces.jsonl']
     review.render_again(films.film, films.hidden, films.listed, (), MASK)
-    assert films.files()['hidden.faces.jsonl'] == before['hidden.faces.jsonl']
+    assert films.files()['hidden.mp4.faces.jsonl'] == before['hidden.mp4.faces.jsonl']
     assert [not c for c in seen_in(films.hidden)[0]] == [True, True, True]
 
 

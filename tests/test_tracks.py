@@ -173,11 +173,11 @@ def test_a_face_lost_in_the_middle_is_said_and_one_that_left_is_not():
     assert {r.doubt for r in short} == {''}, "two frames are as likely a wall"
 
 
-def crowd(frames, people, seed, lost=.3):
+def crowd(frames, people, seed, lost=.3, cuts=.02):
     "Faces on random straight paths, each missed now and then, scenes of random length; all scores sure."
     draw = np.random.default_rng(seed)
     for t in range(frames):
-        cut = bool(draw.random() < .02)
+        cut = bool(draw.random() < cuts)
         if t == 0 or cut: walks = [(draw.uniform(0, 250, 2), draw.uniform(-2, 2, 2)) for _ in range(people)]
         boxes = [path_of(t % 50, s, v, 30) + draw.normal(0, 1, 4) for s, v in walks if draw.random() > lost]
         looked = draw.random() < .9
@@ -208,10 +208,11 @@ def test_a_stream_gives_what_one_gets_from_the_whole(seed, gap, extend, smooth):
     assert [r.faces for r in rows] == all_at_once(crowd(150, 3, seed), **options)
 
 
-def test_a_long_video_is_held_a_little_at_a_time():
+@pytest.mark.parametrize('cuts', [.02, 0], ids=['scenes', 'one scene'])  # a cut forgets everything by itself
+def test_a_long_video_is_held_a_little_at_a_time(cuts):
     alive, most, memory = weakref.WeakSet(), 0, []
     def watched():
-        for one in crowd(1200, 2, 0):
+        for one in crowd(1200, 2, 0, cuts=cuts):
             alive.add(one)
             yield one
     def held():
@@ -225,6 +226,36 @@ def test_a_long_video_is_held_a_little_at_a_time():
     tracemalloc.stop()
     assert most <= 25 + 2*2 + 2
     assert max(memory[16:]) < 1.2*max(memory[4:12]) + 20_000
+
+
+FORGETS = {
+    'nothing': (lambda tracks, time, scene: list(tracks), lambda: test_a_long_video_is_held_a_little_at_a_time(0)),
+    'only who is gone': (lambda tracks, time, scene: [t for t in tracks if t.times[-1] + scene.gap >= time - 4],
+                         lambda: test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever()),
+}
+
+
+@pytest.mark.parametrize('what', FORGETS)
+def test_who_forgets_too_little_is_caught(what, monkeypatch):
+    fault, check = FORGETS[what]
+    monkeypatch.setattr(tracks_module, '_remembered', fault)
+    with pytest.raises(AssertionError): check()
+
+
+@pytest.mark.parametrize('cut', [(), (30,)])
+def test_who_stays_has_a_number_and_is_never_guessed(cut):
+    "A hidden person walks above, one who stays walks below and is known in two frames of three."
+    def two():
+        for one in seen(60, lambda t: True, path=lambda t: path_of(t, (40, 20)), cuts=cut):
+            below = path_of(one.frame, (60, 150))[None]
+            yield dataclasses.replace(one, kept=below if one.frame % 3 else ())
+    for t, row in enumerate(follow(two(), WIDTH, HEIGHT)):
+        hidden, stays = ([f for f in row.faces if f.keep == keep] for keep in (False, True))
+        assert [f.track for f in row.faces] == sorted({f.track for f in row.faces})
+        assert len(hidden) == 1 and len(stays) == bool(t % 3)
+        for face in stays: assert face.source == 'found' and holds(face, path_of(t, (60, 150)))
+        number = {f.track for f in stays}
+        if t % 3: assert number == {1 if t < (cut or (99,))[0] else 3}
 
 
 def test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever():

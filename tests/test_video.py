@@ -17,7 +17,18 @@ from faceanon import video
 from faceanon.baselines import BASELINES
 from faceanon.pictures import Look
 from faceanon.tracks import Face, FrameFaces, read_sidecar, write_sidecar
-from faceanon.video import ON_DOUBT, VideoError, anonymize_frames, anonymize_video, find_tracks, probe, read_frames
+from faceanon.video import (
+    ON_DOUBT,
+    VideoError,
+    anonymize_frames,
+    anonymize_video,
+    as_words,
+    find_tracks,
+    output_format,
+    probe,
+    read_frames,
+    sidecar_of,
+)
 
 av = pytest.importorskip('av')
 mask = BASELINES['mask']
@@ -102,6 +113,7 @@ def lasts(path):
 def leftovers(folder): return sorted(p.name for p in folder.iterdir() if p.name.startswith('.'))
 
 
+HDR = dict(color_primaries=9, color_trc=16, colorspace=9, color_range=1)  # HDR10: BT.2020 and PQ
 VFR = [i*3600 + (i*i*37) % 1800 for i in range(COUNT)]
 FILES = {
     'plain.mp4': {}, 'sound.mp4': dict(voices=1), 'two.mkv': dict(voices=2), 'one.mp4': dict(count=1),
@@ -117,26 +129,49 @@ FILES = {
     'mjpeg.avi': dict(codec='mjpeg', pix_fmt='yuvj420p', sound='pcm_s16le', voices=1),
     'wide.mp4': dict(sar=Fraction(4, 3)), 'full.mp4': dict(context=dict(color_range=2, colorspace=1)),
     'full.mkv': dict(pix_fmt='yuv422p'),
+    'fields.mp4': dict(options=dict(flags='+ildct+ilme'), voices=1),
+    'fields.mpg': dict(codec='mpeg2video', options=dict(flags='+ildct+ilme'), sound='mp2', voices=1, to='.mkv'),
+    'hdr.mkv': dict(pix_fmt='yuv420p10le', context=HDR), 'hdr.mp4': dict(
+        codec='libx265', pix_fmt='yuv420p10le', context=HDR, options={'x265-params': 'log-level=none'}),
+    'two.mp4': dict(voices=2), 'odd.mov': dict(size=(95, 64), pix_fmt='yuv444p', voices=2),
+    'av1.mp4': dict(codec='libsvtav1', options=dict(preset='12')), 'vp8.webm': dict(codec='libvpx'),
+    'mpeg4.avi': dict(codec='mpeg4', to='.mkv'), 'h264.ts': dict(to='.mkv'),
 }
 
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp('videos')
-    for name, how in FILES.items(): draw(folder/name, **how)
+    for name, how in FILES.items(): draw(folder/name, **{k: v for k, v in how.items() if k != 'to'})
     return folder
+
+
+def rounded(times): return [round(float(t), 3) for t in times]
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_everything_but_the_face_goes_through(files, tmp_path, name):
-    report = anonymize_video(files/name, tmp_path/name, mask, bright)
-    assert brightest(files/name) > SEEN > brightest(tmp_path/name)
-    assert moments(tmp_path/name) == moments(files/name)
-    assert sounds(tmp_path/name) == sounds(files/name)
-    assert shape_of(tmp_path/name) == shape_of(files/name)
+    out = tmp_path/(Path(name).stem + FILES[name].get('to', Path(name).suffix))
+    report = anonymize_video(files/name, out, mask, bright)
+    assert brightest(files/name) > SEEN > brightest(out)
+    if 'to' not in FILES[name]:
+        assert moments(out) == moments(files/name)
+        assert sounds(out) == sounds(files/name)
+    else:  # Matroska counts in milliseconds
+        assert rounded(moments(out)) == rounded(moments(files/name))
+        assert [[data for _, data in voice] for voice in sounds(out)] == [
+            [data for _, data in voice] for voice in sounds(files/name)]
+    assert shape_of(out) == shape_of(files/name)
     # Matroska counts a last packet of sound whole, though the encoder said that part of it is silence
-    assert lasts(tmp_path/name) == pytest.approx(lasts(files/name), abs=.065 if name.endswith('.mkv') else .002)
+    near = .065 if out.suffix == '.mkv' else .002
+    if name != 'fields.mpg' and name != 'h264.ts': assert lasts(out) == pytest.approx(lasts(files/name), abs=near)
     assert (report['frames'], report['doubts']) == (FILES[name].get('count', COUNT), 0)
+    before, after = (as_words(probe(path)) for path in (files/name, out))
+    for what in ('color_range', 'colorspace', 'color_primaries', 'color_trc', 'interlaced', 'audio', 'rotation',
+                 'sample_aspect_ratio'):
+        if (what, name) == ('colorspace', 'vp8.webm'): continue  # it has no tag, its decoder tells what it always is
+        same = {'unspecified', 'mpeg'} if what == 'color_range' else set()  # what is not said is 16 to 235
+        assert after[what] == before[what] or {after[what], before[what]} <= same, what
     assert leftovers(tmp_path) == []
 
 
@@ -147,6 +182,126 @@ def test_the_ground_keeps_its_colour(files, tmp_path, name):
         assert (old.color_range, old.colorspace, old.format.name) == (new.color_range, new.colorspace, new.format.name)
         there = [f.to_ndarray(format='rgb24')[:8].astype(int) for f in (old, new)]
         assert abs(there[0] - there[1]).max() <= 3
+
+
+def transparent(path, codec, pix_fmt):
+    "The drawn face, with a layer of transparency: 200, and 0 in the first ten rows."
+    with av.open(str(path), 'w') as out:
+        stream = out.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pix_fmt
+        for i in range(8):
+            picture = np.dstack([drawn(i, (96, 64)), np.full((64, 96), 200, np.uint8)])
+            picture[:10, :, 3] = 0
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgba').reformat(format=pix_fmt)))
+        out.mux(stream.encode())
+    return path
+
+
+LAYERS = {'rgba.mkv': ('ffv1', 'bgra'), 'yuva.mkv': ('ffv1', 'yuva420p'), 'deep.mkv': ('ffv1', 'gbrap10le'),
+          'prores.mov': ('prores_ks', 'yuva444p10le'), 'qt.mov': ('qtrle', 'argb'),
+          'vp9.webm': ('libvpx-vp9', 'yuva420p')}
+
+
+@pytest.mark.parametrize('name', LAYERS)
+def test_transparency_is_kept_or_refused_and_never_lost_in_silence(tmp_path, name):
+    path, out, (codec, pix_fmt) = tmp_path/name, tmp_path/f'o{name}', LAYERS[name]
+    transparent(path, codec, pix_fmt)
+    assert probe(path).alpha
+    with pytest.raises(VideoError, match='would lose the transparency'): anonymize_video(path, out, mask, bright)
+    assert not out.exists() and leftovers(tmp_path) == []
+    if name == 'vp9.webm':  # the decoder leaves the layer out
+        with pytest.raises(VideoError, match='transparency'): anonymize_video(path, out, mask, bright, codec=codec)
+    else:
+        anonymize_video(path, out, mask, bright, codec=codec)
+        for old, new in zip(read_frames(path), read_frames(out), strict=True):
+            old, new = (f.to_ndarray(format='rgba').astype(int) for f in (old, new))
+            assert abs(old - new)[..., 3].max() <= 2 and new[:10, :, 3].max() <= 1 and new[20:, :, 3].min() > 190
+            assert abs(old - new)[48:].max() <= 3 and new[..., :3].max() < SEEN
+    anonymize_video(path, out, mask, bright, pix_fmt='yuv420p', overwrite=True)
+    assert not probe(out).alpha and brightest(out) < SEEN
+
+
+@pytest.mark.parametrize('name, out, how', [('hdr.mkv', 'o.avi', {}), ('ten.mkv', 'o.webm', dict(codec='libvpx')),
+                                            ('ten.mkv', 'o.mkv', dict(codec='mpeg4'))])
+def test_ten_bits_do_not_become_eight_in_silence(files, tmp_path, name, out, how):
+    with pytest.raises(VideoError, match='knows 8 bits, the input has 10'):
+        anonymize_video(files/name, tmp_path/out, mask, bright, **how)
+    assert not (tmp_path/out).exists()
+    asked = 'yuvj420p' if out == 'o.avi' else 'yuv420p'
+    anonymize_video(files/name, tmp_path/out, mask, bright, pix_fmt=asked, **how)
+    assert shape_of(tmp_path/out)[-1] == 8 and brightest(tmp_path/out) < SEEN
+
+
+@pytest.mark.parametrize('codec, asked, rule', [
+    ('libx264', 'rgb24', 'libx264 knows no pixel format rgb24; it knows yuv420p, '),
+    ('libx264', 'nonsense', 'knows no pixel format nonsense'), ('libvpx', 'yuv420p10le', 'libvpx knows no pixel'),
+    ('magic', None, 'there is no encoder magic'), ('magic', 'yuv420p', 'there is no encoder magic'),
+    ('libsvtav1', 'yuv444p', 'libsvtav1 knows no pixel format yuv444p')])
+def test_a_pixel_format_that_the_encoder_does_not_know_is_refused(files, tmp_path, codec, asked, rule):
+    with pytest.raises(VideoError, match=rule):
+        anonymize_video(files/'plain.mp4', tmp_path/'o.mkv', mask, bright, codec=codec, pix_fmt=asked)
+    assert not (tmp_path/'o.mkv').exists() and leftovers(tmp_path) == []
+
+
+def test_a_pixel_format_is_obeyed_and_an_odd_side_told(files, tmp_path):
+    for asked in ('yuv444p', 'yuv422p10le', 'yuv422p'):
+        anonymize_video(files/'plain.mp4', tmp_path/'o.mkv', mask, bright, pix_fmt=asked, overwrite=True)
+        assert probe(tmp_path/'o.mkv').pix_fmt == asked and brightest(tmp_path/'o.mkv') < SEEN
+    for asked in ('yuv420p', 'yuv422p'):
+        with pytest.raises(VideoError, match=f'libx264 takes no {asked} where a side is odd, got 95x63'):
+            anonymize_video(files/'odd.mp4', tmp_path/'p.mp4', mask, bright, pix_fmt=asked)
+
+
+@pytest.mark.parametrize('source, codec, chosen', [
+    ('yuv420p', 'libx264', 'yuv420p'), ('yuv422p10le', 'libx264', 'yuv422p10le'), ('rgb24', 'libx264', 'yuv420p'),
+    ('yuv444p12le', 'libx264', 'yuv444p10le'), ('yuv420p10le', 'libsvtav1', 'yuv420p10le'), ('gray', 'ffv1', 'gray'),
+    ('yuv420p', 'mjpeg', 'yuvj420p'), ('yuv411p', 'libx265', 'yuv420p')])
+def test_a_pixel_format_is_the_inputs_or_comes_near(source, codec, chosen):
+    assert output_format(source, (96, 64), codec) == chosen
+
+
+def test_what_a_video_is(tmp_path, files):
+    info = probe(draw(tmp_path/'in.mkv', voices=1, named=True, sar=Fraction(4, 3)))
+    assert (info.sample_aspect_ratio, info.chapters, info.audio) == (Fraction(4, 3), (0,), 1)
+    assert .8 <= info.duration < 1 and 'chapters' in info.removed
+    hdr = as_words(probe(files/'hdr.mkv'))
+    assert [hdr[k] for k in ('color_range', 'colorspace', 'color_primaries', 'color_trc')] == [
+        'mpeg', 'bt2020', 'bt2020', 'smpte2084']
+    assert probe(files/'fields.mp4').interlaced and probe(files/'full.mp4').color_range == 'jpeg'
+    assert (hdr['rate'], hdr['alpha'], hdr['duration']) == ('25', False, .8) and 'path' not in hdr
+
+
+@pytest.mark.parametrize('name, on_doubt', [('turned.mp4', 'mask'), ('turned.mkv', 'hold'),
+                                            ('over.mov', 'blur-frame')])
+def test_a_turned_video_whose_first_frame_is_in_doubt_stays_turned(files, tmp_path, name, on_doubt):
+    anonymize_video(files/name, tmp_path/name, mask, failing(0), on_doubt=on_doubt)
+    assert shape_of(tmp_path/name) == shape_of(files/name)
+
+
+def test_two_containers_of_one_name_have_a_list_each(files, tmp_path):
+    for name in ('sound.mp4', 'sound.mov', 'sound.webm'): anonymize_video(files/name, tmp_path/name, mask, bright)
+    assert sorted(p.name for p in tmp_path.glob('*.jsonl')) == [
+        'sound.mov.faces.jsonl', 'sound.mp4.faces.jsonl', 'sound.webm.faces.jsonl']
+    assert sidecar_of(tmp_path/'a.b.mp4').name == 'a.b.mp4.faces.jsonl'
+    for name in ('sound.mp4', 'sound.mov'): assert read_sidecar(sidecar_of(tmp_path/name))[0]['video'] == name
+
+
+def test_the_list_says_who_was_kept_and_is_not_written_over_its_source(files, tmp_path):
+    path, times = files/'plain.mp4', moments(files/'plain.mp4')
+    def kept(sidecar): return [all(f.keep for f in row.faces) for row in read_sidecar(sidecar)[1]]
+    report = anonymize_video(path, tmp_path/'a.mp4', mask, bright, chosen=dict(span=(.2, .4)))
+    clear = [not .2 <= float(t) <= .4 for t in times]
+    assert kept(tmp_path/'a.mp4.faces.jsonl') == clear and report['kept'] == sum(clear)
+    anonymize_video(path, tmp_path/'b.mp4', mask, bright)
+    before = (tmp_path/'b.mp4.faces.jsonl').read_bytes()
+    report = anonymize_video(path, tmp_path/'c.mp4', mask, None, sidecar=tmp_path/'b.mp4.faces.jsonl',
+                             chosen=dict(roi=(0, 0, 30, 64)))
+    listed = kept(tmp_path/'c.mp4.faces.jsonl')
+    assert any(listed) and not all(listed) and sum(listed) == report['kept']
+    assert (tmp_path/'b.mp4.faces.jsonl').read_bytes() == before and report['sidecar'].endswith('c.mp4.faces.jsonl')
+    anonymize_video(path, tmp_path/'b.mp4', mask, None, sidecar=tmp_path/'b.mp4.faces.jsonl',
+                    chosen=dict(roi=(0, 0, 30, 64)), overwrite=True)
+    assert (tmp_path/'b.mp4.faces.jsonl').read_bytes() == before, "a list that was given is only read"
 
 
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
@@ -432,6 +587,31 @@ def test_a_camera_shows_nobody(find, method):
     assert max(frame.max() for frame in live) < SEEN
 
 
+@pytest.mark.parametrize('on_doubt', ON_DOUBT)
+@pytest.mark.parametrize('find, method, doubted', [(failing, mask, {5}), (None, METHODS['late'], None)])
+def test_a_camera_in_doubt_does_what_is_asked(find, method, doubted, on_doubt):
+    given, counts = stream(), {}
+    frames = anonymize_frames(given, method, find(5) if find else bright, on_doubt=on_doubt, counts=counts)
+    if on_doubt == 'stop':
+        with pytest.raises(VideoError, match='no memory'): list(frames)
+        return
+    live = list(frames)
+    assert len(live) == counts['frames'] == COUNT and counts['doubts'] == (1 if doubted else COUNT)
+    there = [frame for frame in live if frame is not None]
+    assert len(there) == COUNT - counts['doubts']*(on_doubt == 'drop-frame')
+    if on_doubt != 'blur-frame': assert max((f.max() for f in there), default=0) < SEEN
+    if on_doubt == 'hold' and doubted: assert torch.equal(live[5], live[4])
+    if on_doubt == 'blur-frame': assert len(torch.unique(live[5][0])) < 200 and not torch.equal(live[5], given[5])
+
+
+@pytest.mark.parametrize('shape, feather', [('ellipse', 0), ('box', 9), ('ellipse', 9)])
+def test_a_camera_covers_more_and_never_less(shape, feather):
+    box, more = ([frame.float().mean(0) < 85 for frame in anonymize_frames(stream(), mask, bright, **how)]
+                 for how in ({}, dict(shape=shape, feather=feather)))
+    for a, b in zip(box, more): assert b[a].all() and b.sum() > 1.2*a.sum()
+    with pytest.raises(ValueError, match='shape'): list(anonymize_frames(stream(), mask, bright, shape='star'))
+
+
 def test_a_camera_without_a_face_is_left_alone():
     given = stream(face=False)
     assert all(torch.equal(a, b) for a, b in zip(anonymize_frames(given, mask, bright), given, strict=True))
@@ -456,4 +636,4 @@ def test_progress_wraps_both_passes(files, tmp_path):
             yield frame
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, progress=counted)
     assert calls == [COUNT]*2
-    assert probe(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.faces.jsonl')[0]['frames'] == COUNT
+    assert probe(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.mp4.faces.jsonl')[0]['frames'] == COUNT
