@@ -557,8 +557,8 @@ def as_ticked(
     if row.doubt:
         known, enlarge = places(row, before, after), max(2., how.look.enlarge)
         return _picture(doubtful(frame, known, None, 'mask', row.doubt, enlarge), longest)
-    counts = dict(frames=0, faces=0, doubts=0, tracks=set())
-    return _picture(next(render_frames([frame], [row], how, 'mask', counts)), longest)
+    counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, ends=0, tracks=set())
+    return _picture(next(render_frames([frame], [row], how, 'mask', counts, {})), longest)
 
 # %% ../nbs/38_review.ipynb #revw50
 def first_sounds(

@@ -253,7 +253,7 @@ def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
     header, rows = read_sidecar(films.listed)
     assert {f.track for r in rows for f in r.faces if f.keep} == keep
     assert header['note'] == 'mine' and header['frames'] == COUNT, "what else the header held is there"
-    assert sorted(p.name for p in films.folder.iterdir()) == ['film.mp4', 'hidden.mp4.faces.jsonl', 'hidden.mp4']
+    assert sorted(p.name for p in films.folder.iterdir()) == ['film.mp4', 'hidden.mp4', 'hidden.mp4.faces.jsonl']
 
 
 def test_a_decision_taken_back_is_as_if_never_taken(films):
@@ -585,7 +585,7 @@ def test_pictures_have_words_and_nothing_comes_from_elsewhere(films):
 def test_names_of_files_are_no_markup(tmp_path):
     films = Films(tmp_path)
     odd = films.hidden.rename(tmp_path/'<b>&.mp4')
-    films.listed.rename(tmp_path/'<b>&.faces.jsonl')
+    films.listed.rename(tmp_path/'<b>&.mp4.faces.jsonl')
     widget = review_widgets.review_widget(films.film, odd)
     one(widget, 'Button', 'Render again').click()
     assert '<b>&' not in pages(widget) and '&lt;b&gt;&amp;.mp4' in pages(widget)
