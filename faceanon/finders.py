@@ -159,8 +159,18 @@ class CenterFace:
         for given in (side, least): _check_settings(threshold, given)
         self.threshold, self.side, self.least = threshold, side, least
         path = centerface_weights() if path is None else Path(path)
-        self._net = _load(path, lambda cv2: cv2.dnn.readNetFromONNX(str(path)),
-                          lambda net: _centerface_maps(net, torch.zeros(1, 3, 32, 32)))
+        self._path, self._net = path, None
+        self._wake()
+
+    def _wake(self):
+        if self._net is None:
+            self._net = _load(self._path, lambda cv2: cv2.dnn.readNetFromONNX(str(self._path)),
+                              lambda net: _centerface_maps(net, torch.zeros(1, 3, 32, 32)))
+        return self._net
+
+    def rest(self) -> None:  # nothing
+        "Give the memory of the network's maps back, 200 MB at 720p, until it is asked again (ours)."
+        self._net = None
 
     def detect(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
@@ -182,7 +192,7 @@ class CenterFace:
         pixels = frames[0, 0].numel()*(1 if side is None else (side/max(frames.shape[2:]))**2)
         for some in frames.split(max(1, int(PIXELS_A_CALL/pixels))):
             pictures, scale = network_pictures(as_numbers(some), side)
-            frame, *found = decode_centerface(*_centerface_maps(self._net, pictures), self.threshold)
+            frame, *found = decode_centerface(*_centerface_maps(self._wake(), pictures), self.threshold)
             parts.append((frame + start, *found))
             start += len(some)
         frame, corners, scores, landmarks = (torch.cat(values) for values in zip(*parts))
