@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures test reproduce train real lab docs clean
+.PHONY: figures test reproduce train real peers lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -54,6 +54,11 @@ reproduce: train
 real: export FACEANON_PRESET := real
 real: .venv/.installed-attack
 	$(call run_notebooks,nbs/reproduce/06_real.ipynb $(filter nbs/study/real%,$(STUDIES)))
+
+# Beside deface, which is installed below runs/ for it, and memory against length. Photographs and video as for `real`.
+peers: export FACEANON_PRESET := real
+peers: $(INSTALLED)
+	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs

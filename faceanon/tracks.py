@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'MEMORY', 'REACH', 'SLACK', 'FAR', 'GROW', 'MOST', 'THUMB', 'CUT', 'STEADY', 'BORDER', 'FORMAT', 'HEADER',
-           'ROW', 'FACE', 'MAY_LACK', 'JSON_NAMES', 'Face', 'FrameFaces', 'Track', 'speed', 'link_costs', 'link',
-           'Seen', 'seen_batch', 'Scene', 'grown', 'beyond', 'box_at', 'smoothed', 'thumbnails', 'scene_change',
+           'ROW', 'FACE', 'MAY_LACK', 'JSON_NAMES', 'Face', 'FrameFaces', 'Track', 'speed', 'link_costs', 'assignment',
+           'link', 'Seen', 'seen_batch', 'Scene', 'grown', 'beyond', 'box_at', 'smoothed', 'thumbnails', 'scene_change',
            'inside', 'doubts', 'within', 'face_at', 'follow', 'check_header', 'face_of', 'frame_of', 'line_of',
            'write_sidecar', 'read_sidecar', 'keep_tracks']
 
@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from .faces import resize
@@ -98,6 +97,15 @@ def link_costs(
     return distance/(REACH*(1 + SLACK*(away - 1)))[:, None] + octaves/2
 
 # %% ../nbs/31_tracks.ipynb #d06c05b8
+def assignment(
+    costs:np.ndarray,               # `(t, n)`, both at least 1
+) -> tuple[np.ndarray, np.ndarray]: # rows and columns, each at most once, of the least sum
+    "Who goes with whom."
+    if min(costs.shape) == 1: return tuple(np.array([i]) for i in np.unravel_index(costs.argmin(), costs.shape))
+    from scipy.optimize import linear_sum_assignment  # 40 MB, and half a second: not for one face
+    return linear_sum_assignment(costs)
+
+
 def link(
     tracks:list[Track],     # open ones; changed in place
     time:int,               # frame
@@ -112,7 +120,7 @@ def link(
         chosen = {}
         if free and len(rows):
             costs = np.minimum(link_costs(free, time, boxes[rows]), 2)
-            chosen = {j: free[i] for i, j in zip(*linear_sum_assignment(costs)) if costs[i, j] <= 1}
+            chosen = {j: free[i] for i, j in zip(*assignment(costs)) if costs[i, j] <= 1}
         free = [t for t in free if all(t is not c for c in chosen.values())]
         for j, row in enumerate(rows):
             track = chosen.get(j)
