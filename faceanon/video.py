@@ -312,7 +312,7 @@ def alike(
     other:Seen,  # a later one
 ) -> bool:       # does each face of either that is no faint guess overlap one of the other? False where one has no look
     "May the frames between be filled unseen? (ours)"
-    if one.boxes is None or other.boxes is None: return False
+    if one.boxes is None or other.boxes is None or len(one.kept) or len(other.kept): return False  # who stays is listed
     boxes, scores = (one.boxes, other.boxes), (one.scores, other.scores)
     low, high = np.maximum(boxes[0][:, None, :2], boxes[1][:, :2]), np.minimum(boxes[0][:, None, 2:], boxes[1][:, 2:])
     both, sizes = np.prod((high - low).clip(0), 2), [np.prod(b[:, 2:] - b[:, :2], 1) for b in boxes]
@@ -367,7 +367,7 @@ def look(
         at(due)
         between, start = [], -1
         for i in [*due, len(held)] if end else due:
-            new = i == len(held) or held[i][0].cut
+            new = i == len(held) or held[i][0].cut or known is None
             if start + 1 < i and (new or not alike(known, held[i][0])): between += range(start + 1, i)
             start, known = i, known if i == len(held) else held[i][0]
         at(between)
