@@ -103,6 +103,8 @@ def read_frames(
     "Frame after frame, in constant memory."
     with opened(path) as (container, stream):
         stream.thread_type, count = 'AUTO', 0
+        if stream.codec_context.name == 'mjpeg':  # which keeps still about a frame that ends too early
+            stream.codec_context.options = dict(err_detect='explode')
         for frame in container.decode(stream):
             if frame.pts is None: raise VideoError(f"{path}: frame {count} has no time stamp")
             if frame.is_corrupt: raise VideoError(f"{path}: frame {count} is damaged")
@@ -158,24 +160,22 @@ def alike(
 
 
 def ask(
-    some:list[tuple],       # a `Seen` without boxes and its frame of PyAV
+    some:list[tuple],       # of each a `Seen` without boxes, the upright picture, quarters it was turned, stored size
     find_faces:FindFaces,   # on upright frames
     doubts:dict,            # filled: number of a frame -> why it was not looked at
-    longest:int|None=None,  # side the finder's frames are shrunk to, pixels
 ) -> list[Seen]:            # the same with what was found
     "Look at a few frames at once; a finder of the user's may fail in any way, and that is a doubt (ours)."
     try:
-        pictures, seen = [upright(frame, longest) for _, frame in some], []
-        result = find_with_scores(find_faces, torch.stack(pictures)) if some else None
-        for i, ((one, frame), picture) in enumerate(zip(some, pictures)):
-            mine, size = result.boxes[:, 0] == i, (frame.width, frame.height)
+        result, seen = find_with_scores(find_faces, torch.stack([picture for _, picture, *_ in some])), []
+        for i, (one, picture, quarters, size) in enumerate(some):
+            mine = result.boxes[:, 0] == i
             boxes = result.boxes[mine, 1:].double().numpy()*(max(size)/max(picture.shape[1:]))
-            seen.append(replace(one, boxes=turned_back(boxes, frame.rotation//90 % 4, *size),
-                                scores=result.scores[mine].double().numpy()))
+            scores = result.scores[mine].double().numpy()
+            seen.append(replace(one, boxes=turned_back(boxes, quarters, *size), scores=scores))
         return seen
     except Exception as error:
-        doubts |= {one.frame: f'{FAILED}: {type(error).__name__}: {error}' for one, _ in some}
-        return [one for one, _ in some]
+        doubts |= {one.frame: f'{FAILED}: {type(error).__name__}: {error}' for one, *_ in some}
+        return [one for one, *_ in some]
 
 # %% ../nbs/13_video.ipynb #09842ae2
 def look(
@@ -189,13 +189,12 @@ def look(
     "Find faces in a stream of frames (ours)."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     longest = longest or getattr(find_faces, 'side', None)
-    before, held, due, known = None, [], [], None  # held: (Seen, frame) not given out; known: looked at just before
+    before, held, due, known = None, [], [], None  # held: not given out, as for `ask`; known: looked at before
     def at(places):
-        size = held[0][1].width*held[0][1].height
-        most = max(1, min(batch, PIXELS_AT_ONCE//size))
+        most = max(1, min(batch, PIXELS_AT_ONCE//held[0][1][0].numel()))
         for some in (places[i:i + most] for i in range(0, len(places), most)):
-            seen = ask([held[i] for i in some], find_faces, doubts, longest)
-            for i, one in zip(some, seen): held[i] = one, held[i][1]
+            seen = ask([held[i] for i in some], find_faces, doubts)
+            for i, one in zip(some, seen): held[i] = one, *held[i][1:]
     def settled(end):
         nonlocal known
         at(due)
@@ -206,15 +205,17 @@ def look(
             start, known = i, known if i == len(held) else held[i][0]
         at(between)
         done = len(held) if end else due[-1] + 1
-        yield from (one for one, _ in held[:done])
+        yield from (one for one, *_ in held[:done])
         del held[:done], due[:]
     for number, frame in enumerate(frames):
         small = thumbnails(to_float(upright(frame, 256))[None])[0]
         cut = before is not None and scene_change(before, small) >= CUT
         if cut or number % every == 0: due.append(len(held))
-        held.append((Seen(number, frame.pts, None, (), cut), frame))
+        # the picture and not the frame: a decoder paints a damaged frame over an old one, and must find the same again
+        picture, quarters, size = upright(frame, longest), frame.rotation//90 % 4, (frame.width, frame.height)
+        held.append((Seen(number, frame.pts, None, (), cut), picture, quarters, size))
         before = small
-        if len(due)*frame.width*frame.height >= PIXELS_AT_ONCE or len(due) == batch: yield from settled(False)
+        if len(due)*picture[0].numel() >= PIXELS_AT_ONCE or len(due) == batch: yield from settled(False)
     if held: yield from settled(True)
 
 
