@@ -260,7 +260,9 @@ def read_frames(
     "Frame after frame, in constant memory."
     with opened(path) as (container, stream):
         stream.thread_type = 'AUTO'
-        if stream.codec_context.name == 'ffv1': stream.codec_context.options = dict(err_detect='crccheck+explode')
+        strict = dict(ffv1='crccheck+explode', mjpeg='explode')  # which keep still about damage otherwise
+        if stream.codec_context.name in strict:
+            stream.codec_context.options = dict(err_detect=strict[stream.codec_context.name])
         known = SINGLE if container.format.name == 'avi' else ONE_A_PACKET  # AVI gives packets no time of showing
         order, there, left_out = InOrder(Path(path), stream.codec_context.name in known, damaged), 0, 0
         for packet, frames, fault in decoded(container, stream):
@@ -321,26 +323,23 @@ def alike(
 
 
 def ask(
-    some:list[tuple],       # a `Seen` without boxes and its frame of PyAV
+    some:list[tuple],       # of each a `Seen` without boxes, the upright picture, quarters it was turned, stored size
     find_faces:FindFaces,   # on upright frames
     doubts:dict,            # filled: number of a frame -> why it was not looked at
-    longest:int|None=None,  # side the finder's frames are shrunk to, pixels
 ) -> list[Seen]:            # the same with what was found
     "Look at a few frames at once; a finder of the user's may fail in any way, and that is a doubt (ours)."
     try:
-        pictures, seen = [upright(frame, longest) for _, frame in some], []
-        result = find_with_scores(find_faces, torch.stack(pictures)) if some else None
-        for i, ((one, frame), picture) in enumerate(zip(some, pictures)):
-            mine, size = result.boxes[:, 0] == i, (frame.width, frame.height)
-            scale, quarters = max(size)/max(picture.shape[1:]), frame.rotation//90 % 4
+        result, seen = find_with_scores(find_faces, torch.stack([picture for _, picture, *_ in some])), []
+        for i, (one, picture, quarters, size) in enumerate(some):
+            mine, scale = result.boxes[:, 0] == i, max(size)/max(picture.shape[1:])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
             seen.append(replace(one, boxes=turned_back(boxes, quarters, *size),
                                 scores=result.scores[mine].double().numpy(),
                                 kept=turned_back(kept_boxes(find_faces, i)*scale, quarters, *size)))
         return seen
     except Exception as error:
-        doubts |= {one.frame: f'{FAILED}: {type(error).__name__}: {error}' for one, _ in some}
-        return [one for one, _ in some]
+        doubts |= {one.frame: f'{FAILED}: {type(error).__name__}: {error}' for one, *_ in some}
+        return [one for one, *_ in some]
 
 # %% ../nbs/13_video.ipynb #09842ae2
 def look(
@@ -354,14 +353,14 @@ def look(
     "Find faces in a stream of frames (ours)."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     longest = longest or getattr(find_faces, 'side', None)
-    before, held, due, known = None, [], [], None  # held: (Seen, frame) not given out; known: looked at just before
+    before, held, due, known = None, [], [], None  # held: not given out, as for `ask`; known: looked at before
     owed = False  # was a frame whose turn it was damaged?
     def at(places):
-        size = held[0][1].width*held[0][1].height
-        most, places = max(1, min(batch, PIXELS_AT_ONCE//size)), [i for i in places if held[i][0].frame not in doubts]
+        most = max(1, min(batch, PIXELS_AT_ONCE//held[0][1][0].numel()))
+        places = [i for i in places if held[i][0].frame not in doubts]
         for some in (places[i:i + most] for i in range(0, len(places), most)):
-            seen = ask([held[i] for i in some], find_faces, doubts, longest)
-            for i, one in zip(some, seen): held[i] = one, held[i][1]
+            seen = ask([held[i] for i in some], find_faces, doubts)
+            for i, one in zip(some, seen): held[i] = one, *held[i][1:]
     def settled(end):
         nonlocal known
         at(due)
@@ -372,7 +371,7 @@ def look(
             start, known = i, known if i == len(held) else held[i][0]
         at(between)
         done = len(held) if end else due[-1] + 1
-        yield from (one for one, _ in held[:done])
+        yield from (one for one, *_ in held[:done])
         del held[:done], due[:]
     for number, frame in enumerate(frames):
         damaged = number in doubts
@@ -380,9 +379,11 @@ def look(
         cut = before is not None and scene_change(before, small) >= CUT
         wanted = cut or owed or number % every == 0
         if wanted and not damaged: due.append(len(held))
-        held.append((Seen(number, frame.pts, None, (), cut), frame))
+        # the picture and not the frame: a decoder paints a damaged frame over an old one, and must find the same again
+        picture, quarters, size = upright(frame, longest), frame.rotation//90 % 4, (frame.width, frame.height)
+        held.append((Seen(number, frame.pts, None, (), cut), picture, quarters, size))
         before, owed = small, wanted and damaged
-        if len(due)*frame.width*frame.height >= PIXELS_AT_ONCE or len(due) == batch: yield from settled(False)
+        if len(due)*picture[0].numel() >= PIXELS_AT_ONCE or len(due) == batch: yield from settled(False)
         elif len(held) > 2*batch*every: yield from settled(True)  # nothing but damage for long
     if held: yield from settled(True)
 
