@@ -389,7 +389,7 @@ FAULTS = {
                          lambda: [test_frame_map_equals_the_slow_oracle(s, .5) for s in range(6)]),
     'a class without truths counts 0': ('return None\n    found', 'return 0.\n    found',
                                         test_frames_without_boxes_count),
-    'each pair with itself': ('.triu(1)', '.triu(0)', lambda: test_pairs_one_by_one(0)),
+    'each pair with itself': ('ones_like(same).triu(1)', 'ones_like(same).triu(0)', lambda: test_pairs_one_by_one(0)),
     'equal scores split': ('last = torch.cat([scores[1:] != scores[:-1]',
                            'last = torch.cat([scores[1:] == scores[1:]',
                            lambda: test_roc_counts_what_is_accepted_at_each_score(*CASES[2])),
