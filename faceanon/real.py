@@ -32,7 +32,7 @@ from .experiment import (data_settings, real_places, recognizer_path,
 from .faces import crop_faces, crop_landmarks, enlarge_boxes, frame_boxes, to_float, to_uint8
 from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer, eer_by_people,
                               pair_scores, rank_k, threshold_at_far)
-from .recognizers import MobileFaceNet, aligned, load_mobilefacenet
+from .recognizers import MobileFaceNet, PartlyFrozen, aligned, first_stages, load_mobilefacenet
 from .training import half
 
 # %% ../nbs/37_real.ipynb #3ab434fe
@@ -100,7 +100,7 @@ def nearest_mean_rank1(
     return rank_k(nn.functional.normalize(known, dim=1) @ nn.functional.normalize(means, dim=1).T, ids, 1)
 
 # %% ../nbs/37_real.ipynb #f45ed8c5
-class NamingRecognizer(nn.Module):
+class NamingRecognizer(PartlyFrozen):
     "MobileFaceNet on aligned faces, in bfloat16, with a classifier."
     def __init__(self,
         net:MobileFaceNet,  # trained; goes on learning here, but for its first four stages
@@ -108,16 +108,7 @@ class NamingRecognizer(nn.Module):
     ):
         super().__init__()
         self.net, self.head = net.to(memory_format=torch.channels_last), AngularClassifier(128, classes)
-        self.frozen = nn.ModuleList([net.conv1, net.conv2_dw, net.conv_23, net.conv_3])
-        self.frozen.requires_grad_(False)
-
-    def train(self,
-        mode:bool=True,  # of the stages that learn
-    ) -> nn.Module:      # itself
-        "Edges and textures stay what they were: half of the time of a step, and its statistics stay too."
-        super().train(mode)
-        self.frozen.eval()
-        return self
+        self.frozen = first_stages(net, 4)
 
     def embed(self,
         faces:Float[Tensor, "n 3 112 112"],  # RGB in [0, 1], aligned
