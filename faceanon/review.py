@@ -38,7 +38,7 @@ from .video import (REACH, Hiding, VideoError, VideoInfo, doubtful, opened, plac
                             refuse_input_as_output, render, render_frames, turned_back, upright, with_neighbours)
 
 # %% ../nbs/38_review.ipynb #revw05
-SHORT = .2  # seconds: a hole this short counts as none on the time line; every second frame without a look makes many
+SHORT = .2  # seconds: a hole this short counts as none on the time line; frames without a look make many
 KINDS = dict(found='seen', filled='filled', extended='filled', doubt='doubt')
 NOTE = re.compile(r'track (\d+) was (?:lost after|not yet found before) frame \d+')  # of `tracks.doubts`
 
