@@ -15,6 +15,8 @@ import torch
 
 from faceanon import video
 from faceanon.baselines import BASELINES
+from faceanon.faces import to_float
+from faceanon.finders import Found
 from faceanon.pictures import Look
 from faceanon.tracks import Face, FrameFaces, read_sidecar, write_sidecar
 from faceanon.video import (
@@ -86,6 +88,64 @@ def bright(frames):
 
 def brightest(path):
     return max(frame.to_ndarray(format='gray').max() for frame in read_frames(path))
+
+
+class Near:
+    "The finder `bright`, which can be shown a part of a frame, and what it was shown."
+    def __init__(self): self.shown = []
+
+    def detect_bytes(self, frames, whole=None):
+        self.shown.append((tuple(frames.shape[2:]), whole))
+        boxes = bright(to_float(frames))
+        return Found(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
+
+
+@pytest.mark.parametrize('rotate', [0, 90, 180, -90])
+@pytest.mark.parametrize('longest', [None, 160])
+def test_between_two_looks_a_face_that_moved_is_looked_for_nearby(tmp_path, rotate, longest):
+    path, find, size = draw(tmp_path/'a.mp4', size=(320, 240), rotate=rotate), Near(), longest or 320
+    find_tracks(path, tmp_path/'near', find, every=8, longest=longest)
+    find_tracks(path, tmp_path/'each', bright, every=1, longest=longest)
+    rows, each = (list(read_sidecar(tmp_path/name)[1]) for name in ('near', 'each'))
+    assert [row.faces[0].source for row in rows] == ['found']*COUNT
+    assert [row.faces for row in rows] == [row.faces for row in each]
+    assert {one.track for row in rows for one in row.faces} == {0}
+    parts = [shape for shape, whole in find.shown if whole]
+    assert len(parts) == 14 and {whole for _, whole in find.shown} == {None, size}, "whole: 0, 8, 16 and those behind"
+    assert max(h*w for h, w in parts) < .6*size*size*3/4
+
+
+def test_a_finder_that_fails_on_a_part_leaves_a_doubt(tmp_path):
+    class Fails(Near):
+        def detect_bytes(self, frames, whole=None):
+            if whole: raise RuntimeError('no parts')
+            return super().detect_bytes(frames)
+    find_tracks(draw(tmp_path/'a.mp4', size=(320, 240)), tmp_path/'list', Fails(), every=8)
+    doubts = [row.doubt for row in read_sidecar(tmp_path/'list')[1]]
+    assert [bool(doubt) for doubt in doubts[:17]] == [i % 8 != 0 for i in range(17)]
+    assert 'no parts' in doubts[1]
+
+
+def test_work_ahead_keeps_the_order_stays_a_few_ahead_and_tells_what_fails():
+    asked, done = [], []
+    def items():
+        for i in range(30):
+            asked.append(i)
+            yield i
+    def work(i):
+        time.sleep(random.Random(i).random()/500)
+        done.append(i)
+        if i == 20: raise ValueError('twenty')
+        return 2*i
+    got = video.ahead(work, items(), threads=3)
+    assert next(got) == 0 and len(asked) == video.AHEAD + 1, "no more than a few are held"
+    assert [next(got) for _ in range(19)] == list(range(2, 40, 2))
+    with pytest.raises(ValueError, match='twenty'): next(got)
+    assert len(done) < 30 and list(got) == []
+    got = video.ahead(work, items())
+    next(got)
+    got.close()
+    assert len(done) < 60
 
 
 def moments(path): return [frame.pts*frame.time_base for frame in read_frames(path)]
