@@ -6,13 +6,12 @@
 __all__ = ['EXITS', 'VIDEOS', 'POSTFIX', 'SHORT', 'FEW', 'LEFT', 'SEEKING', 'SAME', 'OTHER', 'MILLISECOND', 'USED_BY',
            'UsageFault', 'Job', 'kind_of', 'below', 'closed_folders', 'plan_jobs', 'Way', 'hiding', 'learned_hiding',
            'finder_of', 'Choosing', 'faces_of_person', 'who_stays', 'live_frames', 'record', 'video_options',
-           'taken_in', 'piped', 'do_job', 'attempt', 'one_line', 'check_usage', 'parse_roi', 'parse_span',
-           'keep_little', 'say', 'described', 'planned', 'announced', 'run_anonymize', 'frames_of', 'other_detector',
-           'run_audit', 'as_table', 'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded',
-           'finding_options', 'anonymize_options', 'command_line', 'main']
+           'taken_in', 'piped', 'do_job', 'attempt', 'one_line', 'check_usage', 'parse_roi', 'parse_span', 'say',
+           'described', 'planned', 'announced', 'run_anonymize', 'frames_of', 'other_detector', 'run_audit', 'as_table',
+           'show', 'run_check', 'run_train', 'run_evaluate', 'run_figures', 'guarded', 'finding_options',
+           'anonymize_options', 'command_line', 'main']
 
 # %% ../nbs/17_cli.ipynb #721aad2b
-import ctypes
 import json
 import os
 import re
@@ -474,12 +473,6 @@ def parse_span(
     return span
 
 # %% ../nbs/17_cli.ipynb #fd6a253c
-def keep_little() -> None:
-    "glibc learns from large pictures to keep what is freed; told a limit, it gives the rest back (ours)."
-    try: ctypes.CDLL(None).mallopt(-1, 2**22)  # M_TRIM_THRESHOLD
-    except (AttributeError, OSError, TypeError): pass  # another C library
-
-
 def say(
     text:str,            # a line
     options:dict,        # of the command line; `quiet` keeps still
@@ -541,7 +534,6 @@ def run_anonymize(
     jobs, rows = plan_jobs(options['inputs'], options['out'], options['postfix'])
     check_usage(jobs, options)
     torch.set_num_threads(max(1, torch.get_num_threads()//2))  # the others decode and encode
-    keep_little()
     hide = hiding(options['method'])
     about = dict(method=hide.words, device=hide.device, detector=options['detector'])
     say('; '.join(f'{key}: {value}' for key, value in about.items()), options)

@@ -293,12 +293,12 @@ def surroundings(
     height:int,        # of the frame, pixels
     width:int,         # of the frame, pixels
 ) -> list[tuple]:      # x1, y1, x2, y2, whole pixels inside the frame, none over another
-    "The boxes with as much as their side all around, those that meet in one (ours)."
+    "The boxes with as much as their side all around, those that meet or touch in one (ours)."
     away = np.maximum((known[:, 2:] - known[:, :2]).max(1, keepdims=True, initial=0), CELL)
     low, high = np.floor((known[:, :2] - away)/CELL).clip(0), np.ceil((known[:, 2:] + away)/CELL)
     regions = []
     for one in np.concatenate([low, high], 1)*CELL:
-        while meeting := [r for r in regions if (one[:2] < r[2:]).all() and (r[:2] < one[2:]).all()]:
+        while meeting := [r for r in regions if (one[:2] <= r[2:]).all() and (r[:2] <= one[2:]).all()]:
             regions = [r for r in regions if not any(r is m for m in meeting)]
             one = np.concatenate([np.min([one, *meeting], 0)[:2], np.max([one, *meeting], 0)[2:]])
         regions.append(one)
@@ -308,15 +308,18 @@ def surroundings(
 def find_near(
     find:Callable,                     # a finder with `detect_bytes`, as `CenterFace`
     frame:UInt8[Tensor, "1 3 h w"],    # RGB, on the CPU
-    known:np.ndarray,                  # float `(n, 4)` in pixels of the frame: where faces were, or will be
-) -> Found:                            # as if the whole frame had been asked for
-    "Faces in the surroundings of known ones (ours)."
+    known:np.ndarray,                  # float `(n, 4)` in pixels of the frame: where faces were, or will be; n above 0
+) -> Found:                            # where that does not tell, of the whole frame
+    "Faces in the surroundings of known ones, unless one has no face, or a face that may go on behind an edge (ours)."
     height, width = frame.shape[2:]
     found = []
     for x1, y1, x2, y2 in surroundings(known, height, width):
-        part, corner = find.detect_bytes(frame[..., y1:y2, x1:x2], max(height, width)), torch.tensor([x1, y1])
-        found.append(Found(part.boxes + torch.tensor([0, x1, y1, x1, y1]), part.scores, part.landmarks + corner))
-    if not found: return no_faces()
+        part = find.detect_bytes(frame[..., y1:y2, x1:x2], max(height, width))
+        boxes = part.boxes + torch.tensor([0, x1, y1, x1, y1])
+        inner = boxes.new_tensor([x1 + (x1 > 0), y1 + (y1 > 0), x2 - (x2 < width), y2 - (y2 < height)])
+        whole = (boxes[:, 1:3] >= inner[:2]) & (boxes[:, 3:] <= inner[2:])
+        if not len(boxes) or not whole.all(): return find.detect_bytes(frame)
+        found.append(Found(boxes, part.scores, part.landmarks + torch.tensor([x1, y1])))
     boxes, scores, points = (torch.cat([getattr(f, k) for f in found]) for k in ('boxes', 'scores', 'landmarks'))
     order = scores.argsort(descending=True, stable=True)
     return Found(boxes[order], scores[order], points[order])

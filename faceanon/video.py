@@ -431,7 +431,7 @@ def look(
             moved = None if new else strays(known, held[i][0])
             if moved is None or (len(moved) and not hasattr(find_faces, 'detect_bytes')): between += unseen
             elif len(moved):
-                for k in unseen: at([k], moved)
+                for k in unseen: at([k], np.concatenate([known.boxes, held[i][0].boxes]))
             start, known = i, known if i == len(held) else held[i][0]
         at(between)
         done = len(held) if end else due[-1] + 1
