@@ -308,7 +308,7 @@ def surroundings(
 def find_near(
     find:Callable,                     # a finder with `detect_bytes`, as `CenterFace`
     frame:UInt8[Tensor, "1 3 h w"],    # RGB, on the CPU
-    known:np.ndarray,                  # float `(n, 4)` in pixels of the frame: where faces were, or will be; n above 0
+    known:np.ndarray,                  # float `(n, 4)` in pixels of the frame: where faces were, or will be
 ) -> Found:                            # where that does not tell, of the whole frame
     "Faces in the surroundings of known ones, unless one has no face, or a face that may go on behind an edge (ours)."
     height, width = frame.shape[2:]
@@ -320,6 +320,7 @@ def find_near(
         whole = (boxes[:, 1:3] >= inner[:2]) & (boxes[:, 3:] <= inner[2:])
         if not len(boxes) or not whole.all(): return find.detect_bytes(frame)
         found.append(Found(boxes, part.scores, part.landmarks + torch.tensor([x1, y1])))
+    if not found: return find.detect_bytes(frame)
     boxes, scores, points = (torch.cat([getattr(f, k) for f in found]) for k in ('boxes', 'scores', 'landmarks'))
     order = scores.argsort(descending=True, stable=True)
     return Found(boxes[order], scores[order], points[order])

@@ -17,10 +17,12 @@ from faceanon import finders
 from faceanon.faces import SPHEREFACE_POINTS, SPHEREFACE_SIZE, align_faces, check_boxes, known_faces, resize, to_uint8
 from faceanon.finders import (
     CenterFace,
+    Found,
     YuNet,
     centerface_weights,
     checked_finder,
     decode_centerface,
+    find_near,
     find_with_scores,
     network_pictures,
     surely_other,
@@ -288,3 +290,38 @@ def test_faces_of_real_photographs_are_found(photographs, make):
     boxes = make()(frames)
     hits = [box_iou(corners[i:i+1], boxes[boxes[:, 0] == i, 1:].float()).max().item() > .4 for i in range(len(frames))]
     assert all(hits)
+
+
+class Squares:
+    "Finds white squares by their rows and columns, in whole frames and in parts, and remembers what it was shown."
+    def __init__(self): self.shown = []
+
+    def detect_bytes(self, frames, whole=None):
+        self.shown.append((tuple(frames.shape[2:]), whole))
+        ys, xs = (frames[0, 0] > 200).nonzero().T
+        box = [[0, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]] if len(ys) else []
+        boxes = torch.tensor(box).reshape(-1, 5)
+        return Found(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
+
+
+@pytest.mark.parametrize('square, asked', [
+    ((100, 100, 120, 120), 1),   # where it was known
+    ((70, 110, 90, 130), 1),     # nearby
+    ((300, 100, 320, 120), 2),   # elsewhere
+    ((150, 100, 175, 120), 2),   # over the edge of the surroundings, at 160
+    ((50, 100, 64, 120), 2),     # beyond them, and up to their edge at 64
+    ((0, 0, 0, 0), 2)])          # nowhere
+def test_surroundings_that_do_not_tell_are_not_believed(square, asked):
+    frame, find = torch.zeros(1, 3, 240, 400, dtype=torch.uint8), Squares()
+    x1, y1, x2, y2 = square
+    frame[..., y1:y2, x1:x2] = 255
+    found = find_near(find, frame, np.array([[100., 100, 120, 120]]))
+    assert len(find.shown) == asked and find.shown[0] == ((96, 96), 400)
+    assert found.boxes[:, 1:].tolist() == ([list(square)] if x2 else [])
+
+
+def test_surroundings_at_the_edge_of_the_frame_are_believed():
+    frame, find = torch.zeros(1, 3, 240, 400, dtype=torch.uint8), Squares()
+    frame[..., 0:20, 380:400] = 255
+    assert find_near(find, frame, np.array([[375., 2, 395, 22]])).boxes.tolist() == [[0, 380, 0, 400, 20]]
+    assert len(find.shown) == 1
