@@ -87,6 +87,7 @@ def cover(
     for (i, *box), (_, *area) in zip(boxes.tolist(), rooms.tolist()):
         part = through[i, 0, area[1]:area[3], area[0]:area[2]]
         part.copy_(part.maximum(weights_around(box, area, shape, feather).to(part)))
+    if not feather: return torch.where(through == 1, changed, frames)
     mixed = frames + through*(changed - frames)
     return torch.where(through == 0, frames, torch.where(through == 1, changed, mixed))
 
@@ -100,8 +101,8 @@ def left_alone(
     rows = []
     for i, x1, y1, x2, y2 in boxes.tolist():
         before, after = (f[i, :, y1:y2, x1:x2] for f in (frames, changed))
-        flat = (before.amax((1, 2)) - before.amin((1, 2))).max() < 8/255
-        rows.append(not flat and (before - after).abs().mean() < .5/255)
+        same = (before - after).abs().mean() < .5/255
+        rows.append(same and (before.amax((1, 2)) - before.amin((1, 2))).max() >= 8/255)
     return torch.tensor(rows, dtype=torch.bool)
 
 
