@@ -1063,7 +1063,7 @@ def anonymize_video(
         if find_faces is None: raise VideoError(f"{sidecar}: no such list of faces, and no finder to make one")
         try:
             with ended_softly(sidecar):
-                every = every or max(1, min(EVERY, int(probe(path).rate/LOOKS)))
+                if every is None: every = max(1, min(EVERY, int(probe(path).rate/LOOKS)))
                 find_tracks(path, sidecar, find_faces, longest, every, progress, chosen, **(tracking or {}))
         finally: getattr(find_faces, 'rest', lambda: None)()
     header, rows = list_for(path, sidecar)
