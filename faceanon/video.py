@@ -346,8 +346,8 @@ def ask(
         if known is None: result = find_with_scores(find_faces, pictures)
         else:
             _, picture, quarters, size = some[0]
-            places = turned_back(known, -quarters, *(size[::-1] if quarters % 2 else size))
-            result = find_near(find_faces, pictures, places*max(picture.shape[1:])/max(size))
+            near = turned_back(known, -quarters, *(size[::-1] if quarters % 2 else size))
+            result = find_near(find_faces, pictures, near*max(picture.shape[1:])/max(size))
         for i, (one, picture, quarters, size) in enumerate(some):
             mine, scale = result.boxes[:, 0] == i, max(size)/max(picture.shape[1:])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
