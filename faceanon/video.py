@@ -7,12 +7,12 @@ __all__ = ['DAMAGED', 'SINGLE', 'ONE_A_PACKET', 'FAILED', 'REACH', 'SAME', 'TELL
            'MASK', 'BLIND', 'ON_DOUBT', 'CODECS', 'QUALITY', 'SOUNDS', 'KEEPS_ALPHA', 'WANTS_EVEN', 'AUDIO', 'EARLY',
            'VideoError', 'VideoInfo', 'opened', 'attached', 'beside', 'colours_of', 'has_alpha', 'probe', 'as_words',
            'decoded', 'same_time', 'in_place_of', 'whole_frame', 'InOrder', 'read_frames', 'upright', 'turned_back',
-           'strays', 'ask', 'ahead', 'own', 'pictures_of', 'look', 'kept_boxes', 'find_tracks', 'choose', 'Hiding',
-           'hidden_region', 'hide_boxes', 'samples', 'planar', 'as_planar', 'colour_planes', 'piece', 'hide_in_frame',
-           'with_neighbours', 'places', 'sixteen', 'doubtful', 'render_frames', 'asked_format', 'output_format',
-           'refuse_input_as_output', 'add_picture_stream', 'passed', 'dropped', 'lowered', 'distorted', 'ended_softly',
-           'sweep', 'written_aside', 'render', 'encode', 'sidecar_of', 'list_for', 'anonymize_video', 'doubtful_pixels',
-           'anonymize_frames']
+           'strays', 'ask', 'unbroken', 'ahead', 'own', 'pictures_of', 'look', 'kept_boxes', 'find_tracks', 'choose',
+           'Hiding', 'hidden_region', 'hide_boxes', 'samples', 'planar', 'as_planar', 'colour_planes', 'piece',
+           'hide_in_frame', 'with_neighbours', 'places', 'sixteen', 'doubtful', 'render_frames', 'asked_format',
+           'output_format', 'refuse_input_as_output', 'add_picture_stream', 'passed', 'dropped', 'lowered', 'distorted',
+           'ended_softly', 'sweep', 'written_aside', 'render', 'encode', 'sidecar_of', 'list_for', 'anonymize_video',
+           'doubtful_pixels', 'anonymize_frames']
 
 # %% ../nbs/13_video.ipynb #af6d114c
 import math
@@ -316,8 +316,8 @@ FAILED = 'the finder failed'  # how the doubt about a frame without a look begin
 REACH = 50                    # frames to both sides in which the place of somebody lost is looked for
 SAME = .5                     # IoU from which two boxes, a few frames apart, are one face
 TELLING = .2                  # score from which a face must be there in both of two looks, or more are taken
-PIXELS_AT_ONCE = 2**20        # that the finder gets, in as many frames
-AHEAD = 8                     # frames that are made ready while others are worked on
+PIXELS_AT_ONCE = 2**19        # that the finder gets, in as many frames
+AHEAD = 4                     # frames that are made ready while others are worked on
 LOOKS, EVERY = 6, 4           # by default: looks a second at least, and frames from one to the next at most
 
 
@@ -360,20 +360,36 @@ def ask(
         return [one for one, *_ in some]
 
 # %% ../nbs/13_video.ipynb #09842ae2
+@contextmanager
+def unbroken() -> Iterator[None]: # nothing
+    "Ctrl-C and SIGTERM wait till the end: raised in a pool's lock they would leave it locked, and everybody waiting."
+    caught, before = [], {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
+            if signal.getsignal(number) is not None:  # else somebody else's, not Python's
+                before[number] = signal.signal(number, lambda which, _: caught.append(which))
+        yield
+    finally:
+        for number, was in before.items(): signal.signal(number, was)
+        for number in caught: signal.raise_signal(number)
+
+
 def ahead(
     work:Callable,     # of one item
     items:Iterable,    # asked for here
     threads:int=1,     # that work
 ) -> Iterator:         # what comes of each, in order; what is raised is raised here
     "Work is done in other threads, on a few items before they are asked for (ours)."
-    with ThreadPoolExecutor(threads) as others:
-        try:
-            waiting = deque()
-            for item in items:
-                waiting.append(others.submit(work, item))
-                if len(waiting) > AHEAD: yield waiting.popleft().result()
-            while waiting: yield waiting.popleft().result()
-        finally: others.shutdown(cancel_futures=True)
+    others, waiting = ThreadPoolExecutor(threads), deque()
+    def first():
+        with unbroken(): return waiting.popleft().result()
+    try:
+        for item in items:
+            with unbroken(): waiting.append(others.submit(work, item))
+            if len(waiting) > AHEAD: yield first()
+        while waiting: yield first()
+    finally:
+        with unbroken(): others.shutdown(cancel_futures=True)
 
 
 def own(
@@ -437,13 +453,17 @@ def look(
         done = len(held) if end else due[-1] + 1
         yield from (one for one, *_ in held[:done])
         del held[:done], due[:]
+    def ends():  # a scene: what came or went behind the last look shows in a look at its last frame
+        if held and len(held) - 1 not in due and held[-1][0].frame not in doubts: due.append(len(held) - 1)
     for one, picture, *rest in pictures_of(frames, doubts, longest):
         damaged, wanted = one.frame in doubts, one.cut or owed or one.frame % every == 0
+        if one.cut: ends()
         if wanted and not damaged: due.append(len(held))
         held.append((one, picture, *rest))
         owed = wanted and damaged
-        if len(due)*picture[0].numel() >= PIXELS_AT_ONCE or len(due) == batch: yield from settled(False)
+        if len(due)*picture[0].numel() >= PIXELS_AT_ONCE or len(due) >= batch: yield from settled(False)
         elif len(held) > 2*batch*every: yield from settled(True)  # nothing but damage for long
+    ends()
     if held: yield from settled(True)
 
 
