@@ -118,6 +118,21 @@ def test_between_two_looks_a_face_that_moved_is_looked_for_nearby(tmp_path, rota
     assert max(h*w for h, w in parts) < .6*size*size*3/4
 
 
+def test_the_first_and_the_last_frame_of_a_scene_are_looked_at(tmp_path):
+    shades, looked = [20 + 3*i if i < 12 else 164 + 3*i for i in range(COUNT)], []
+    with av.open(str(tmp_path/'a.mp4'), 'w') as out:
+        stream = out.add_stream('libx264', rate=25, options=dict(crf='1'))
+        stream.width, stream.height, stream.pix_fmt = 96, 64, 'yuv420p'
+        for shade in shades:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), shade, np.uint8), format='rgb24')))
+        out.mux(stream.encode())
+    def nobody(frames):
+        looked.extend(min(range(COUNT), key=lambda i: abs(shades[i] - 255*frame.mean())) for frame in frames)
+        return torch.zeros(0, 5, dtype=torch.int64)
+    find_tracks(tmp_path/'a.mp4', tmp_path/'list', nobody, every=8)
+    assert looked == [0, 8, 11, 12, 16, 19]
+
+
 def test_a_finder_that_fails_on_a_part_leaves_a_doubt(tmp_path):
     class Fails(Near):
         def detect_bytes(self, frames, whole=None):
