@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -363,15 +363,15 @@ def ask(
 @contextmanager
 def unbroken() -> Iterator[None]: # nothing
     "Ctrl-C and SIGTERM wait till the end: raised in a pool's lock they would leave it locked, and everybody waiting."
-    caught, before = [], {}
+    main, caught = threading.current_thread() is threading.main_thread(), []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    before = {number: was for number, was in before.items() if was is not None}  # None: not Python's
     try:
-        for number in (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ():
-            if signal.getsignal(number) is not None:  # else somebody else's, not Python's
-                before[number] = signal.signal(number, lambda which, _: caught.append(which))
+        for number in before: signal.signal(number, lambda which, _: caught.append(which))
         yield
     finally:
         for number, was in before.items(): signal.signal(number, was)
-        for number in caught: signal.raise_signal(number)
+        for number in caught: before[number](number, None) if callable(before[number]) else signal.raise_signal(number)
 
 
 def ahead(
@@ -381,15 +381,21 @@ def ahead(
 ) -> Iterator:         # what comes of each, in order; what is raised is raised here
     "Work is done in other threads, on a few items before they are asked for (ours)."
     others, waiting = ThreadPoolExecutor(threads), deque()
+    def ended(some):  # looked at again and again, so that a signal ends the waiting for what hangs
+        with unbroken(): return not wait(some, timeout=.1).not_done
     def first():
+        while not ended([waiting[0]]): pass
         with unbroken(): return waiting.popleft().result()
     try:
         for item in items:
             with unbroken(): waiting.append(others.submit(work, item))
-            if len(waiting) > AHEAD: yield first()
+            if len(waiting) > max(AHEAD, threads): yield first()
         while waiting: yield first()
     finally:
-        with unbroken(): others.shutdown(cancel_futures=True)
+        with unbroken():
+            others.shutdown(wait=False, cancel_futures=True)
+            running = [one for one in waiting if not one.done()]
+        while not ended(running): pass
 
 
 def own(
@@ -433,7 +439,7 @@ def look(
     held, due, known = [], [], None  # held: not given out, as for `ask`; known: looked at before
     owed = False  # was a frame whose turn it was damaged?
     def at(places, near=None):
-        most = max(1, min(batch, PIXELS_AT_ONCE//held[0][1][0].numel()))
+        most = max(1, min(batch, math.ceil(PIXELS_AT_ONCE/held[0][1][0].numel())))
         places = [i for i in places if held[i][0].frame not in doubts]
         for some in (places[i:i + most] for i in range(0, len(places), most)):
             seen = ask([held[i] for i in some], find_faces, doubts, near)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -166,8 +167,16 @@ def test_work_ahead_keeps_the_order_stays_a_few_ahead_and_tells_what_fails():
     assert len(done) < 60
 
 
-def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch):
-    done, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+@pytest.fixture
+def interruptible():
+    "A shell may have Ctrl-C ignored."
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch, interruptible):
+    done = []
     class Pool(ThreadPoolExecutor):
         def submit(self, *given):
             signal.raise_signal(signal.SIGINT)
@@ -178,13 +187,23 @@ def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch):
             super().shutdown(**given)
             done.append('shut down')
     monkeypatch.setattr(video, 'ThreadPoolExecutor', Pool)
-    try:
-        with pytest.raises(KeyboardInterrupt): list(video.ahead(int, [1]))
-        assert done == ['submitted', 'shut down'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally: signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt): list(video.ahead(int, [1]))
+    assert done == ['submitted', 'shut down'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
     with ThreadPoolExecutor(1) as other:  # a thread that may not set a handler
-        monkeypatch.undo()
         assert other.submit(lambda: list(video.ahead(int, '123'))).result() == [1, 2, 3]
+
+
+def test_the_waiting_for_what_never_ends_can_be_interrupted(interruptible):
+    free, asked = threading.Event(), []
+    def twice():
+        for _ in range(2):
+            time.sleep(.3)
+            asked.append(os.kill(os.getpid(), signal.SIGINT))
+    threading.Thread(target=twice).start()
+    with pytest.raises(KeyboardInterrupt): list(video.ahead(lambda _: free.wait(100), [1]))
+    assert len(asked) == 2 and not free.is_set(), "once for the result, once for the end of the work"
+    free.set()
 
 
 def moments(path): return [frame.pts*frame.time_base for frame in read_frames(path)]
