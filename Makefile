@@ -55,10 +55,10 @@ real: export FACEANON_PRESET := real
 real: .venv/.installed-attack
 	$(call run_notebooks,nbs/reproduce/06_real.ipynb $(filter nbs/study/real%,$(STUDIES)))
 
-# Beside deface, which is installed below runs/ for it, and memory against length. Photographs and video as for `real`.
+# Beside deface and other trackers, which are installed below runs/ for it, and memory against length. Data as for `real`.
 peers: export FACEANON_PRESET := real
 peers: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb)
+	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb nbs/reproduce/13_trackers.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
