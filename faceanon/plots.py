@@ -47,7 +47,7 @@ HALO = dict(boxstyle='square,pad=0.08', facecolor='white', edgecolor='none', alp
 METHODS = {
     'none': 'original', 'mask': 'black mask', 'blur8': 'blur 8', 'blur16': 'blur 16', 'blur24': 'blur 24',
     'pixelate': 'pixelate', 'noise01': 'noise .1', 'noise03': 'noise .3', 'noise05': 'noise .5',
-    'superpixel': 'super-pixel', 'edge': 'edges', 'k_same': 'k-same',
+    'superpixel': 'super-pixel', 'edge': 'edges', 'k_same': 'k-same', 'one_face': 'one face',
     'learned': 'learned M', 'paper_objective': "paper's objective",
 }
 

@@ -32,7 +32,8 @@ from .experiment import (data_settings, real_places, recognizer_path,
 from .faces import crop_faces, crop_landmarks, enlarge_boxes, frame_boxes, to_float, to_uint8
 from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer, eer_by_people,
                               pair_scores, rank_k, threshold_at_far)
-from .recognizers import MobileFaceNet, PartlyFrozen, aligned, first_stages, load_mobilefacenet
+from .recognizers import (MEAN_POINTS, MobileFaceNet, PartlyFrozen, aligned, first_stages,
+                                  load_mobilefacenet)
 from .training import half
 
 # %% ../nbs/37_real.ipynb #3ab434fe
@@ -54,6 +55,11 @@ class Photographs:
     def aligned(self) -> UInt8[Tensor, "n 3 112 112"]: # RGB
         "As a recogniser wants them."
         return aligned(self.faces, self.landmarks)
+
+    def by_box(self) -> 'Photographs': # the same pictures
+        "With landmarks where faces have them on average: all that is known of a face nobody has seen."
+        points = torch.tensor(MEAN_POINTS)*self.faces.shape[-1]
+        return Photographs(self.faces, self.ids, points.expand(len(self.ids), 5, 2))
 
 
 @cache
@@ -302,7 +308,7 @@ def recognizer_attacks(
     shipped:dict,     # the same, as shipped, and 'tracks'; its gallery may hold several draws of each picture
     cfg:TrainConfig,  # `attack_steps`, `seed`
 ) -> Iterator[dict]:  # rows: fixed, tuned, its averages over tracks, pairs, reconstruction
-    "Attackers that begin with a recogniser."
+    "Attackers that begin with a recogniser; the one over tracks sees boxes only."
     clear, hidden = ({role: s[role].aligned() for role in ('gallery', 'known', 'unseen')} for s in (originals, shipped))
     names, count = shipped['gallery'].ids, len(clear['gallery'])
     steps = max(1, cfg.attack_steps*2//3)
@@ -324,13 +330,18 @@ def recognizer_attacks(
                 embed_all(reader, seen['unseen'], 64))
         yield verification_row(reader.name, *read, originals['unseen'].ids) | dict(
             rank1=rank1, chance=chance_rank_k(int(names.max()) + 1, 1))
-    if pairs_there(shipped['tracks']): yield row_over_tracks(tuned, shipped['tracks'])
+    if pairs_there(shipped['tracks']):
+        given = row_over_tracks(tuned, shipped['tracks'])
+        boxed = tuned_attacker('track', shipped['gallery'].by_box().aligned(), names, steps, cfg.seed)
+        (*sets, track) = shipped['tracks']
+        row = row_over_tracks(boxed, (*[part.by_box() for part in sets], track))
+        yield row | dict(eer_landmarks=given['eer'])  # no attack on the method: see the control
 
 def row_over_tracks(
     reader:Attacker,  # of aligned faces
     tracks:tuple,     # as from `track_sets`
 ) -> dict:            # a row
-    "The tuned attacker with a whole clip of each face."
+    "A tuned attacker with a whole clip of each face."
     clear, hidden, track = tracks
     means = [average_tracks(embed_all(reader, part.aligned(), 64), track) for part in (clear, hidden)]
     whose = torch.stack([clear.ids[track == i][0] for i in range(len(means[0]))])
