@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'check_faces', 'InstanceNormBlock', 'PaperGenerator', 'conv_norm', 'GroupNormBlock', 'Anonymizer',
-           'save_anonymizer', 'read_notes', 'load_anonymizer', 'released_anonymizers', 'find_weights']
+           'with_noise_of', 'save_anonymizer', 'read_notes', 'load_anonymizer', 'released_anonymizers', 'find_weights']
 
 # %% ../nbs/05_anonymizer.ipynb #f15ece8a
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 import torch
@@ -215,6 +216,19 @@ class Anonymizer(nn.Module):
     ) -> nn.Module:              # an `Anonymizer` or a `PaperGenerator`, on the CPU, in evaluation mode
         "A released anonymizer by name, or one's own by path."
         return load_anonymizer(find_weights(name, folder))
+
+# %% ../nbs/05_anonymizer.ipynb #0a9e5c31
+def with_noise_of(
+    M:Anonymizer|PaperGenerator,  # in evaluation mode
+    key:int,                      # of the one noise, in [0, 2**63); a secret, or the mean code is none
+) -> Callable:                    # faces -> anonymized faces, each with the same noise; `M` itself where it draws none
+    "M with one draw for all pictures of one face: many of them tell no more of what does not move than one (ours)."
+    if not isinstance(M, Anonymizer): return M
+    def anonymize(faces):
+        mean = M.mean_code(faces)
+        drawn = torch.randn(1, *mean.shape[1:], generator=torch.Generator().manual_seed(key))
+        return M.decode(mean + M.noise*drawn.to(mean))
+    return anonymize
 
 # %% ../nbs/05_anonymizer.ipynb #20b6c7cf
 KINDS = dict(Anonymizer=Anonymizer, PaperGenerator=PaperGenerator)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['blur8', 'blur16', 'blur24', 'noise01', 'noise03', 'noise05', 'BASELINES', 'none', 'change_boxes', 'mask', 'shrunk',
-           'blur', 'pixelate', 'noise', 'with_numpy', 'superpixel', 'edge', 'k_same']
+           'blur', 'pixelate', 'noise', 'with_numpy', 'superpixel', 'edge', 'k_same', 'Drawn', 'for_face']
 
 # %% ../nbs/10_baselines.ipynb #289101ad
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -149,5 +150,25 @@ def k_same(
     return lambda frames, boxes: replace_faces(frames, boxes, mean_of_nearest, gallery.shape[2])
 
 # %% ../nbs/10_baselines.ipynb #743c2a91
+@dataclass(frozen=True)
+class Drawn:
+    "A method that draws noise: anew at every call, or once for each face of a video (ours)."
+    change:Callable  # frames, boxes, and a key of the noise or None for a fresh one -> frames
+
+    def __call__(self,
+        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
+        boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
+    ) -> Float[Tensor, "b 3 h w"]:        # a copy
+        "With fresh noise."
+        return self.change(frames, boxes, None)
+
+
+def for_face(
+    method:Callable,  # frames, boxes -> frames
+    key:int,          # whose face: the same noise for the same key
+) -> Callable:        # likewise; `method` itself where it does not draw
+    "A method for all pictures of one face (ours)."
+    return partial(method.change, key=key) if isinstance(method, Drawn) else method
+
 BASELINES = dict(none=none, mask=mask, blur8=blur8, blur16=blur16, blur24=blur24, pixelate=pixelate,
                  noise01=noise01, noise03=noise03, noise05=noise05, superpixel=superpixel, edge=edge)

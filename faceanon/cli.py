@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .anonymizer import find_weights, load_anonymizer, read_notes, released_anonymizers
+from .anonymizer import find_weights, load_anonymizer, read_notes, released_anonymizers, with_noise_of
 from .audit import audit_frames, exceeds, report_page, verdict
-from .baselines import BASELINES, blur
+from .baselines import BASELINES, Drawn, blur
 from .config import PRESETS, get_preset, pick_device, project_root
 from .faces import align_faces, replace_faces, to_uint8
 from .finders import CenterFace, Found, YuNet, find_with_scores, surely_other, surely_same
@@ -180,12 +180,14 @@ def learned_hiding(
     M = load_anonymizer(path).to(device)
     if device.type == 'cpu': M = M.to(memory_format=torch.channels_last)  # faster there
     @torch.no_grad()
-    def method(frames, boxes):
+    def change(frames, boxes, key):
         few = (boxes[:, 3:] - boxes[:, 1:3]).amin(1) < min(FEW, size)  # M would have to enlarge them
         large, frames = boxes[~few], blur(frames, boxes[few], LEFT) if few.any() else frames
-        return replace_faces(frames.to(device), large.to(device), M, size).to(frames.device) if len(large) else frames
+        if not len(large): return frames
+        own = M if key is None else with_noise_of(M, key)
+        return replace_faces(frames.to(device), large.to(device), own, size).to(frames.device)
     drawn = ', trained on drawn faces and not for photographs' if config.get('source') == 'world' else ''
-    return Way(method, pad, f'{path.stem}, learned, faces of {size} pixels{drawn}', str(device))
+    return Way(Drawn(change), pad, f'{path.stem}, learned, faces of {size} pixels{drawn}', str(device))
 
 
 def finder_of(

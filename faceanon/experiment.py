@@ -33,10 +33,10 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
+from .anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer, with_noise_of
 from .attackers import (ATTACKERS, Attacker, attack, discriminant_attacker, embed_all, make_attacker,
                                 one_cycle, train_attacker, verify_fixed, worst_attack)
-from .baselines import BASELINES, k_same, noise
+from .baselines import BASELINES, Drawn, k_same, noise
 from .config import TrainConfig, runs_dir, seed_everything, write_json
 from .datasets import JHMDB, LFW, DataError, data_folder, read_split
 from .detector import (ActionDetector, empty_mobilenet, find_mobilenet, mobilenet_detector,
@@ -337,13 +337,13 @@ def learned(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
     device:torch.device|str='cpu',  # where it runs
-) -> Callable:                      # a method: frames, boxes -> frames, without gradient
+) -> Drawn:                         # a method: frames, boxes -> frames, without gradient
     "A trained M as a method."
     M = load_anonymizer(path).to(device)
     @torch.no_grad()
-    def method(frames, boxes):
-        with half(device): return replace_faces(frames, boxes, M, size)
-    return method
+    def change(frames, boxes, key):
+        with half(device): return replace_faces(frames, boxes, M if key is None else with_noise_of(M, key), size)
+    return Drawn(change)
 
 def method_named(
     name:str,          # one of `BASELINES`, 'k_same', 'learned', 'paper_objective', or the name of another run

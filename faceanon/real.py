@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .anonymizer import Anonymizer
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, make_attacker, one_cycle,
                                 train_attacker)
+from .baselines import Drawn, for_face
 from .config import TrainConfig
 from .datasets import JHMDB, clip_source
 from .discriminator import AngularClassifier
@@ -236,7 +237,7 @@ def few_of_each(
 
 # %% ../nbs/37_real.ipynb #57548d5f
 def track_sets(
-    method:Callable,        # frames, boxes -> frames
+    of_clip:Callable,       # a clip's number -> method (frames, boxes -> frames)
     cfg:TrainConfig,        # sizes, `pad`
     each:int=8,             # evenly spaced frames of each clip with a face
     most:int|None=None,     # clips at most; None: all
@@ -251,7 +252,7 @@ def track_sets(
         chosen = [with_face[i] for i in torch.linspace(0, len(with_face) - 1, min(each, len(with_face))).long()]
         chosen_targets = [targets[t] for t in chosen]
         source = sources.setdefault(clip_source(clips.clips[c].name, clips.clips[c].action), len(sources))
-        for frames in (shown[chosen], ship_frames(method, shown[chosen], chosen_targets, cfg.pad)):
+        for frames in (shown[chosen], ship_frames(of_clip(c), shown[chosen], chosen_targets, cfg.pad)):
             largest = [int((t['faces'][:, 2] - t['faces'][:, 0]).argmax()) for t in chosen_targets]
             boxes = frame_boxes([t['faces'][i:i + 1] for t, i in zip(chosen_targets, largest)])
             boxes = enlarge_boxes(boxes, cfg.pad, *frames.shape[-2:])
@@ -305,7 +306,7 @@ def scratch_attacks(
 
 def recognizer_attacks(
     originals:dict,   # role -> `Photographs`: 'gallery', 'known', 'unseen'
-    shipped:dict,     # the same, as shipped, and 'tracks'; its gallery may hold several draws of each picture
+    shipped:dict,     # the same, as shipped, its gallery perhaps several times; 'tracks', where noise is drawn 'fresh'
     cfg:TrainConfig,  # `attack_steps`, `seed`
 ) -> Iterator[dict]:  # rows: fixed, tuned, its averages over tracks, pairs, reconstruction
     "Attackers that begin with a recogniser; the one over tracks sees boxes only."
@@ -333,9 +334,9 @@ def recognizer_attacks(
     if pairs_there(shipped['tracks']):
         given = row_over_tracks(tuned, shipped['tracks'])
         boxed = tuned_attacker('track', shipped['gallery'].by_box().aligned(), names, steps, cfg.seed)
-        (*sets, track) = shipped['tracks']
-        row = row_over_tracks(boxed, (*[part.by_box() for part in sets], track))
-        yield row | dict(eer_landmarks=given['eer'])  # no attack on the method: see the control
+        def by_box(tracks): return row_over_tracks(boxed, (*[part.by_box() for part in tracks[:2]], tracks[2]))
+        fresh = by_box(shipped['fresh'])['eer'] if 'fresh' in shipped else None
+        yield by_box(shipped['tracks']) | dict(eer_landmarks=given['eer'], eer_fresh=fresh)  # neither counts, see above
 
 def row_over_tracks(
     reader:Attacker,  # of aligned faces
@@ -367,7 +368,8 @@ def attack_photographs(
     shipped = {role: originals[role].changed(ship_faces(method, originals[role].faces)) for role in ('known', 'unseen')}
     shipped['gallery'] = originals['gallery'].changed(ship_gallery(method, originals['gallery'].faces,
                                                                    originals['gallery'].ids)[0])
-    shipped['tracks'] = track_sets(method, cfg)
+    shipped['tracks'] = track_sets(lambda clip: for_face(method, 1000*cfg.seed + clip), cfg)
+    if isinstance(method, Drawn): shipped['fresh'] = track_sets(lambda clip: method, cfg)
     yield from recognizer_attacks(originals, shipped, cfg)
     yield from scratch_attacks(originals, shipped, cfg)
     if has_dlib(): yield dlib_attack(originals['unseen'], shipped['unseen'])

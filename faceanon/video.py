@@ -31,13 +31,14 @@ from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import chain, islice, takewhile
 from pathlib import Path
+from secrets import randbits
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from .baselines import BASELINES
+from .baselines import BASELINES, for_face
 from .faces import FindFaces, to_float, to_uint8
 from .finders import find_near, find_with_scores
 from .pictures import Look, cover, grow_boxes, left_alone
@@ -531,6 +532,12 @@ class Hiding:
     look:Look=Look()       # enlargement, shape and feather of what is covered; see `pictures`
     threads:int=1          # that may call the method at the same time
 
+    def of(self,
+        key:int,           # as for `baselines.for_face`
+    ) -> 'Hiding':         # the same, for one face
+        "Noise, if any is drawn, stays with a face while it is followed: a mean over frames tells no more than one."
+        return replace(self, method=for_face(self.method, key))
+
 MASK = Hiding(BASELINES['mask'])
 
 
@@ -720,26 +727,29 @@ def render_frames(
 ) -> Iterator:                  # frames to be encoded; fewer where some are dropped
     "Every face of the list is changed, and what is in doubt is covered (ours)."
     if on_doubt not in ON_DOUBT: raise ValueError(f"on_doubt must be one of {', '.join(ON_DOUBT)}, got {on_doubt!r}")
-    shown, rows = None, with_neighbours(rows)
+    shown, rows, secret = None, with_neighbours(rows), randbits(62)
     def planned():
         for number, frame in enumerate(map(own, frames)):
             row, before, after = next(rows, (None, [], []))
             if row is None or row.pts != frame.pts:
                 raise VideoError(f"the list of faces is of another video: frame {number} of this one is at {frame.pts}")
-            faces = [f.box for f in row.faces if not f.keep]
-            why, known = row.doubt, places(row, before, after) if row.doubt else faces
+            faces = [f for f in row.faces if not f.keep]
+            why, known = row.doubt, places(row, before, after) if row.doubt else [f.box for f in faces]
             why = damaged.pop(number, why)
             if why.startswith(DAMAGED): known = []
-            counts['tracks'].update(f.track for f in row.faces if not f.keep)
+            counts['tracks'].update(f.track for f in faces)
             counts['ends'] = float((frame.pts + (frame.duration or 0))*frame.time_base)
             for key, more in dict(frames=1, faces=len(faces), kept=len(row.faces) - len(faces),
                                   damaged=why.startswith(DAMAGED)).items(): counts[key] += more
-            yield frame, known, why
+            yield frame, known, why, [secret + f.track for f in faces]
         if next(rows, None) is not None: raise VideoError("the list of faces is of another video: it has more frames")
     def hidden(job):
-        frame, faces, why = job
-        if why: return job
-        try: frame = hide_in_frame(frame, hide_boxes(faces, how.look.enlarge, frame.width, frame.height), how)
+        frame, faces, why, keys = job
+        if why: return frame, faces, why
+        try:
+            for face, key in zip(faces, keys, strict=True):
+                boxes = hide_boxes([face], how.look.enlarge, frame.width, frame.height)
+                frame = hide_in_frame(frame, boxes, how.of(key))
         except Exception as error: why = f'the method failed: {type(error).__name__}: {error}'
         return frame, faces, why
     for frame, known, why in ahead(hidden, planned(), how.threads):
@@ -1135,6 +1145,7 @@ def anonymize_frames(
     "Hide faces in a stream that does not end: for a camera or a robot (ours)."
     if on_doubt not in ON_DOUBT: raise ValueError(f"on_doubt must be one of {', '.join(ON_DOUBT)}, got {on_doubt!r}")
     held, how, doubts, shown = deque(), Hiding(method, Look(enlarge, shape, feather)), {}, None
+    secret = randbits(62)
     counts = {} if counts is None else counts
     def failed(number, cut, error):
         doubts[number] = f'{FAILED}: {error}'
@@ -1162,8 +1173,12 @@ def anonymize_frames(
         frame, why = held.popleft(), row.doubt
         known = places(row, before, after) if why else [face.box for face in row.faces]
         if not why:
-            boxes = hide_boxes(known, enlarge, width, height)
-            try: shown = hidden_region(frame, boxes, how) if boxes else frame
+            try:
+                hidden = frame
+                for face in row.faces:
+                    if boxes := hide_boxes([face.box], enlarge, width, height):
+                        hidden = hidden_region(hidden, boxes, how.of(secret + face.track))
+                shown = hidden
             except Exception as error: why = f'the method failed: {type(error).__name__}: {error}'
         given = shown
         if why: given = doubtful_pixels(frame, known, shown, on_doubt, why, max(2., enlarge))

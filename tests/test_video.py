@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from faceanon import video
-from faceanon.baselines import BASELINES
+from faceanon.baselines import BASELINES, Drawn
 from faceanon.faces import to_float
 from faceanon.finders import Found
 from faceanon.pictures import Look
@@ -599,6 +600,33 @@ def test_a_method_that_fails_shows_nobody(files, tmp_path, name):
 
 
 def box(x): return float(x), 20., x + 16., 36.
+
+
+def noisy(keys):
+    "A method that draws: it notes by which key, and where."
+    def change(frames, boxes, key):
+        keys.setdefault(key, []).append(int(boxes[0, 4] - boxes[0, 2]))
+        return mask(frames, boxes)
+    return Drawn(change)
+
+
+def test_noise_stays_with_a_face_and_is_another_for_another_face_and_film(files, tmp_path):
+    large, small, gone = Face(0, box(20), .9, 'found'), Face(1, (70., 40., 80., 50.), .9, 'found'), 'track 1 was lost'
+    rows = [FrameFaces(i, f.pts, (replace(large, box=box(20 + i)), *(small,)*(i != 9)), doubt=gone*(i == 9))
+            for i, f in enumerate(read_frames(files/'plain.mp4'))]
+    write_sidecar(tmp_path/'x.jsonl', dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.), rows)
+    drawn_keys, how = ({}, {}), dict(sidecar=tmp_path/'x.jsonl', threads=2)
+    for n, keys in enumerate(drawn_keys):
+        anonymize_video(files/'plain.mp4', tmp_path/f'{n}.mp4', noisy(keys), None, **how)
+        assert [len(sides) for sides in keys.values()] == [COUNT - 1]*2, "a frame in doubt is covered, not changed"
+        assert sorted(len(set(sides)) for sides in keys.values()) == [1, 1] and None not in keys
+    assert not set(drawn_keys[0]) & set(drawn_keys[1]) and min(map(min, drawn_keys)) >= 0
+
+
+def test_noise_stays_with_a_face_before_a_camera():
+    keys = {}
+    assert len(list(anonymize_frames(stream(), noisy(keys), bright))) == COUNT
+    assert [len(sides) for sides in keys.values()] == [COUNT] and None not in keys
 
 
 def test_who_is_lost_is_covered_though_another_is_still_there(files, tmp_path):
