@@ -149,7 +149,7 @@ def k_same(
         return known[nearest].mean(1)
     return lambda frames, boxes: replace_faces(frames, boxes, mean_of_nearest, gallery.shape[2])
 
-# %% ../nbs/10_baselines.ipynb #743c2a91
+# %% ../nbs/10_baselines.ipynb #7f3d90ab
 @dataclass(frozen=True)
 class Drawn:
     "A method that draws noise: anew at every call, or once for each face of a video (ours)."
@@ -170,5 +170,6 @@ def for_face(
     "A method for all pictures of one face (ours)."
     return partial(method.change, key=key) if isinstance(method, Drawn) else method
 
+# %% ../nbs/10_baselines.ipynb #743c2a91
 BASELINES = dict(none=none, mask=mask, blur8=blur8, blur16=blur16, blur24=blur24, pixelate=pixelate,
                  noise01=noise01, noise03=noise03, noise05=noise05, superpixel=superpixel, edge=edge)

@@ -52,10 +52,11 @@ def test_who_is_ahead_of_m_on_photographs_and_over_clips_is_what_was_measured():
         both = [lambda r: r['map50'], error]
         return {m for m in {r['method'] for r in real['rows']} - {'learned'}
                 if all(mean(m, of) >= mean('learned', of) for of in both)} - {'none', 'paper_objective'}
-    assert ahead(lambda r: r['eer_worst_photographs']) == set(), "no hand-crafted method is at or above ours"
-    assert ahead(lambda r: clips[r['method'], r['seed']]) == {'blur16', 'blur24'} == ahead(lambda r: r['eer_worst'])
+    for key in ('eer_worst_photographs', 'eer_worst'):
+        assert ahead(lambda r, key=key: r[key]) == set(), "no hand-crafted method is at or above ours"
+    assert ahead(lambda r: clips[r['method'], r['seed']]) == set()
     for text in (README, (ROOT/'faceanon/weights/README.md').read_text(encoding='utf-8')):
-        assert re.search(r'[Oo]ver clips blur 16 and\s+blur 24 are', text)
+        assert re.search(r'no\s+hand-crafted\s+method\s+(tested\s+)?is\s+at\s+or\s+above\s+(ours|it)\s+in\s+both', text)
 
 
 def test_the_table_of_results_is_what_was_measured():
