@@ -220,10 +220,10 @@ class Anonymizer(nn.Module):
 # %% ../nbs/05_anonymizer.ipynb #0a9e5c31
 def with_noise_of(
     M:Anonymizer|PaperGenerator,  # in evaluation mode
-    key:int,                      # of the one noise, in [0, 2**63); a secret, or the mean code is none
+    key:int|None,                 # of the one noise, in [0, 2**63), to be kept secret; None: fresh noise, `M` itself
 ) -> Callable:                    # faces -> anonymized faces, each with the same noise; `M` itself where it draws none
     "M with one draw for all pictures of one face: many of them tell no more of what does not move than one (ours)."
-    if not isinstance(M, Anonymizer): return M
+    if key is None or not isinstance(M, Anonymizer): return M
     def anonymize(faces):
         mean = M.mean_code(faces)
         drawn = torch.randn(1, *mean.shape[1:], generator=torch.Generator().manual_seed(key))

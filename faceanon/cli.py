@@ -184,8 +184,7 @@ def learned_hiding(
         few = (boxes[:, 3:] - boxes[:, 1:3]).amin(1) < min(FEW, size)  # M would have to enlarge them
         large, frames = boxes[~few], blur(frames, boxes[few], LEFT) if few.any() else frames
         if not len(large): return frames
-        own = M if key is None else with_noise_of(M, key)
-        return replace_faces(frames.to(device), large.to(device), own, size).to(frames.device)
+        return replace_faces(frames.to(device), large.to(device), with_noise_of(M, key), size).to(frames.device)
     drawn = ', trained on drawn faces and not for photographs' if config.get('source') == 'world' else ''
     return Way(Drawn(change), pad, f'{path.stem}, learned, faces of {size} pixels{drawn}', str(device))
 

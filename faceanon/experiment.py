@@ -342,7 +342,7 @@ def learned(
     M = load_anonymizer(path).to(device)
     @torch.no_grad()
     def change(frames, boxes, key):
-        with half(device): return replace_faces(frames, boxes, M if key is None else with_noise_of(M, key), size)
+        with half(device): return replace_faces(frames, boxes, with_noise_of(M, key), size)
     return Drawn(change)
 
 def method_named(
