@@ -15,7 +15,7 @@ def comments_of(source):
 
 def cells_of(source):
     "The exporting notebook's cells: rows (first line, path of the notebook below nbs/, id of the cell)."
-    headers = re.finditer(r'^# %% \.\./nbs/(\S+\.ipynb) #(\w+)$', source, flags=re.MULTILINE)
+    headers = re.finditer(r'^# %% (?:\.\./)+nbs/(\S+\.ipynb) #(\w+)$', source, flags=re.MULTILINE)
     return [(source.count('\n', 0, h.start()) + 1, *h.groups()) for h in headers]
 
 

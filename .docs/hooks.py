@@ -55,7 +55,10 @@ def visible(path): return not any(part.startswith('.') for part in path.relative
 def notebooks(folder): return [p for p in sorted(folder.glob('*.ipynb')) if visible(p)]
 
 
-def modules(): return sorted(p.stem for p in (ROOT/'faceanon').glob('[a-z]*.py'))
+def modules():
+    "Dotted names below `faceanon`."
+    found = (p.relative_to(ROOT/'faceanon').with_suffix('') for p in (ROOT/'faceanon').rglob('[a-z]*.py'))
+    return sorted('.'.join(p.parts) for p in found)
 
 
 def head_of(path):
@@ -76,14 +79,13 @@ def label(path):
 
 
 def sections():
-    "Title -> the page that lists it, and its notebooks in reading order: the study, the library, then other folders."
+    "Title -> the page that lists it, and its notebooks in reading order: the study, the chapters, then other folders."
     def order(path): return next((i for i, k in enumerate(KINDS) if path.name.startswith(k)), len(KINDS)), path.name
     study, listed = NBS/'study', {}
     others = sorted(p for p in NBS.iterdir() if p.is_dir() and visible(p) and p != study)
-    for folder in (study, NBS, *others):
-        found = sorted((p for p in notebooks(folder) if p != TOUR), key=order)
-        if found and folder == NBS: listed['Library'] = 'library.md', found
-        elif found: listed[folder.name.capitalize()] = f'{folder.name}/index.md', found
+    for folder in (study, *others):
+        found = sorted(notebooks(folder), key=order)
+        if found: listed[re.sub(r'^\d+_', '', folder.name).capitalize()] = f'{folder.name}/index.md', found
     return listed
 
 
@@ -105,7 +107,8 @@ def carried(path):
         if found[0].parent == ROOT/path: return index
     if path.endswith('.ipynb') and path.startswith('nbs/'): return path.removeprefix('nbs/')
     if re.fullmatch(r'figures/[^/]+\.\w+', path): return path
-    if re.fullmatch(r'faceanon/[a-z]\w*\.py', path): return f'api/{Path(path).stem}.md'
+    if re.fullmatch(r'faceanon/(?:[a-z]\w*/)*[a-z]\w*\.py', path):
+        return f'api/{path.removeprefix("faceanon/").removesuffix(".py").replace("/", ".")}.md'
 
 
 def retarget(link, page):
@@ -144,7 +147,7 @@ def api_index():
     return f'# API\n\nEvery public name of every module, with its arguments.\n\n| module | |\n|---|---|\n{rows}'
 
 
-def source_of(name): return (ROOT/'faceanon'/f'{name}.py').read_text(encoding='utf-8')
+def source_of(name): return (ROOT/'faceanon'/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8')
 
 
 def on_files(files, config):

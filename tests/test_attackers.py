@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from faceanon import attackers
-from faceanon.attackers import (
+from faceanon.evaluation import attackers
+from faceanon.evaluation.attackers import (
     ATTACKERS,
     attack,
     discriminant_attacker,
@@ -24,7 +24,7 @@ from faceanon.attackers import (
     verify_fixed,
     worst_attack,
 )
-from faceanon.metrics import best_threshold, bootstrap_interval, eer_by_people, pair_scores
+from faceanon.evaluation.metrics import best_threshold, bootstrap_interval, eer_by_people, pair_scores
 
 
 @pytest.fixture(autouse=True)
@@ -300,8 +300,8 @@ def test_a_planted_fault_is_caught(fault, monkeypatch):
     right, wrong, check = FAULTS[fault]
     with open(attackers.__file__) as file: source = file.read()
     assert source.count(right) == 1, f"{right!r} is to be planted in one place"
-    faulty = types.ModuleType('faceanon.faulty_attackers')
-    faulty.__package__ = 'faceanon'
+    faulty = types.ModuleType('faceanon.evaluation.faulty_attackers')
+    faulty.__package__ = 'faceanon.evaluation'
     monkeypatch.setitem(sys.modules, faulty.__name__, faulty)  # dataclasses look their module up
     exec(compile(source.replace(right, wrong), attackers.__file__, 'exec'), vars(faulty))
     for name in attackers.__all__:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon.audit import (
+from faceanon.faces import enlarge_boxes, resize, to_float, to_uint8
+from faceanon.models.baselines import BASELINES
+from faceanon.models.face_detectors import Found
+from faceanon.video.audit import (
     ATTACKS,
     CLEAR,
     SMALL,
@@ -28,10 +31,7 @@ from faceanon.audit import (
     views,
     write_audit,
 )
-from faceanon.baselines import BASELINES
-from faceanon.faces import enlarge_boxes, resize, to_float, to_uint8
-from faceanon.finders import Found
-from faceanon.tracks import Face, FrameFaces
+from faceanon.video.tracking import Face, FrameFaces
 
 HEIGHT, WIDTH, LENGTH = 72, 160, 30
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from faceanon.anonymizer import Anonymizer, load_anonymizer, save_anonymizer
-from faceanon.baselines import BASELINES, k_same
 from faceanon.config import PRESETS, TrainConfig, chosen_preset, get_preset
-from faceanon.datasets import JHMDB, LFW, DataError
-from faceanon.experiment import learned
+from faceanon.data.lfw import JHMDB, LFW, DataError
+from faceanon.evaluation.experiment import learned
 from faceanon.faces import enlarge_boxes, frame_boxes
+from faceanon.models.anonymizer import Anonymizer, load_anonymizer, save_anonymizer
+from faceanon.models.baselines import BASELINES, k_same
 
 SIZE = 16
 

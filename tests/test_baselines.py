@@ -9,8 +9,8 @@ from skimage.color import label2rgb, rgb2gray
 from skimage.feature import canny
 from skimage.segmentation import slic
 
-from faceanon.baselines import BASELINES, blur, change_boxes, k_same, noise, pixelate, superpixel
 from faceanon.faces import crop_faces
+from faceanon.models.baselines import BASELINES, blur, change_boxes, k_same, noise, pixelate, superpixel
 
 HEIGHT, WIDTH = 60, 90
 BOXES = torch.tensor([[0, 0, 0, 33, 41], [2, 40, 10, 80, 50], [0, 57, 28, 90, 60], [2, 10, 10, 36, 45]])

@@ -77,7 +77,7 @@ import ipywidgets as W
 from PIL import Image
 from matplotlib.figure import Figure
 from IPython.display import display
-from faceanon.plots import preview
+from faceanon.plots.results import preview
 
 def png(shade):
     Image.new('RGB', (40, 40), (shade % 256, 80, 80)).save(out := io.BytesIO(), 'png')
@@ -124,9 +124,9 @@ def test_live_controls_of_every_kind_are_found_alive(lab):
 # A film of two bright squares, each a track; both are hidden in the anonymized one.
 REVIEW = '''
 import av, numpy as np
-from faceanon.review_widgets import review_widget
-from faceanon.tracks import Face, FrameFaces, write_sidecar
-from faceanon.video import MASK, anonymize_video, read_frames
+from faceanon.interactive.review_widgets import review_widget
+from faceanon.video.tracking import Face, FrameFaces, write_sidecar
+from faceanon.video.anonymize import MASK, anonymize_video, read_frames
 
 with av.open('film.mp4', 'w') as out:
     stream = out.add_stream('libx264', rate=25)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceanon import cli
-from faceanon.finders import Found
+from faceanon.models.face_detectors import Found
 
 SQUARE = 24
 
@@ -621,7 +621,7 @@ def test_data_check_shows_what_is_missing(monkeypatch):
     class Folders:
         @staticmethod
         def check_data(root): return [dict(set='lfw', what='pictures', found=2, official=3, missing='1 pictures')]
-    monkeypatch.setitem(sys.modules, 'faceanon.folders', Folders)
+    monkeypatch.setitem(sys.modules, 'faceanon.data.check', Folders)
     result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.'])
     assert result.exit_code == 1 and '1 pictures' in result.stdout
     result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.', '--json'])
@@ -635,7 +635,7 @@ def test_what_needs_a_checkout_says_so(place):
 
 
 def test_evaluate_prints_rows(monkeypatch):
-    from faceanon import experiment
+    from faceanon.evaluation import experiment
     monkeypatch.setattr(cli, 'project_root', lambda: None)
     monkeypatch.setattr(experiment, 'evaluate_all', lambda jobs, workers: [dict(name=job[0]) for job in jobs])
     monkeypatch.setattr(experiment, 'tradeoff_row', lambda row, cfg: dict(method=row['name'], eer=.25))

@@ -16,9 +16,18 @@ from click.testing import CliRunner
 from test_video import COUNT, FILES, SEEN, bright, brightest, draw, leftovers, mask, moments, sounds
 
 from faceanon import cli
-from faceanon.finders import Found
-from faceanon.tracks import read_sidecar, write_sidecar
-from faceanon.video import DAMAGED, ON_DOUBT, VideoError, anonymize_video, probe, read_frames, sidecar_of, sweep
+from faceanon.models.face_detectors import Found
+from faceanon.video.anonymize import (
+    DAMAGED,
+    ON_DOUBT,
+    VideoError,
+    anonymize_video,
+    probe,
+    read_frames,
+    sidecar_of,
+    sweep,
+)
+from faceanon.video.tracking import read_sidecar, write_sidecar
 
 av = pytest.importorskip('av')
 CONTEXT = multiprocessing.get_context('fork')

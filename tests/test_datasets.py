@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from faceanon.datasets import (
+from faceanon.data.lfw import (
     FACE_COLUMNS,
     JHMDB,
     LFW,

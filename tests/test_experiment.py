@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from faceanon import experiment
-from faceanon.attackers import ATTACKERS
-from faceanon.baselines import BASELINES
 from faceanon.config import get_preset, runs_dir
-from faceanon.datasets import DataError
-from faceanon.experiment import (
+from faceanon.data.lfw import DataError
+from faceanon.evaluation import experiment
+from faceanon.evaluation.attackers import ATTACKERS
+from faceanon.evaluation.experiment import (
     data_settings,
     evaluate,
     evaluate_all,
@@ -25,6 +24,7 @@ from faceanon.experiment import (
     method_named,
     privacy,
 )
+from faceanon.models.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = get_preset('toy', attack_faces=2, test_faces=2, frames=6, attack_steps=2, finetune_steps=1, a_warmup=2)
@@ -126,7 +126,7 @@ def test_every_attacker_learns_at_its_own_rate_and_seed(monkeypatch):
 KILLED = '''
 import time
 import torch
-from faceanon import experiment
+from faceanon.evaluation import experiment
 from faceanon.config import get_preset
 torch.set_num_threads(1)
 utility = experiment.utility
@@ -162,7 +162,7 @@ def test_a_killed_evaluation_goes_on_from_the_rows_that_are_done(tmp_path, monke
 
 def test_workers_start_from_a_notebook(out):
     "IPython puts the notebook's name where a worker would look for a script to run."
-    code = ('from faceanon.config import get_preset\nfrom faceanon.experiment import evaluate_all\n'
+    code = ('from faceanon.config import get_preset\nfrom faceanon.evaluation.experiment import evaluate_all\n'
             'cfg = get_preset("toy", attack_faces=2, test_faces=2, frames=6, attack_steps=2, finetune_steps=1, '
             'a_warmup=2, seed=5)\n'
             'rows = evaluate_all([(name, cfg, "val", ("cnn",)) for name in ("mask", "none")], 2)\n'

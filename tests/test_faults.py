@@ -197,9 +197,13 @@ def check_everything_is_seeded(config):
 
 
 CHECKS = {
-    check_adversarial_term_hides_the_name: 'training', check_d_stands_still_in_ms_step: 'training',
-    check_each_face_is_in_its_place: 'training', check_anneal_moves: 'training', check_metrics_count_right: 'metrics',
-    check_training_obeys_its_seed: 'training', check_world_obeys_its_seed: 'world',
+    check_adversarial_term_hides_the_name: 'training.adversarial',
+    check_d_stands_still_in_ms_step: 'training.adversarial',
+    check_each_face_is_in_its_place: 'training.adversarial',
+    check_anneal_moves: 'training.adversarial',
+    check_metrics_count_right: 'evaluation.metrics',
+    check_training_obeys_its_seed: 'training.adversarial',
+    check_world_obeys_its_seed: 'data.synthetic',
     check_everything_is_seeded: 'config',
 }
 
@@ -211,22 +215,22 @@ def test_the_real_code_passes(check): check(copy_of(CHECKS[check]))
 # --- faults: the module, then pairs of what stands there and what should not ---
 
 FAULTS = {
-    'the adversarial term is added': (check_adversarial_term_hides_the_name, 'training', (
+    'the adversarial term is added': (check_adversarial_term_hides_the_name, 'training.adversarial', (
         'adv=cfg.adv_weight*adversarial_loss(', 'adv=-cfg.adv_weight*adversarial_loss(')),
-    'the negative loss is positive': (check_adversarial_term_hides_the_name, 'losses', (
+    'the negative loss is positive': (check_adversarial_term_hides_the_name, 'training.losses', (
         'return -angular_softmax_loss(', 'return angular_softmax_loss(')),
-    'confusion is certainty': (check_adversarial_term_hides_the_name, 'losses', (
+    'confusion is certainty': (check_adversarial_term_hides_the_name, 'training.losses', (
         'return -logits.log_softmax(1).mean() -', 'return logits.log_softmax(1).mean() +')),
 
-    'D is not frozen': (check_d_stands_still_in_ms_step, 'training', (
+    'D is not frozen': (check_d_stands_still_in_ms_step, 'training.adversarial', (
         'with frozen(nets.D), frozen(nets.R):', 'with frozen(nets.R):')),
-    'R is not frozen': (check_d_stands_still_in_ms_step, 'training', (
+    'R is not frozen': (check_d_stands_still_in_ms_step, 'training.adversarial', (
         'with frozen(nets.D), frozen(nets.R):', 'with frozen(nets.D):')),
-    'D is trained to please M': (check_d_stands_still_in_ms_step, 'training', (
+    'D is trained to please M': (check_d_stands_still_in_ms_step, 'training.adversarial', (
         'with frozen(nets.D), frozen(nets.R):', 'with frozen(nets.R):'), (
         'ma = [dict(params=list(nets.M.parameters())',
         'ma = [dict(params=[*nets.M.parameters(), *nets.D.parameters()]')),
-    'D is never thawed': (check_d_stands_still_in_ms_step, 'training', (
+    'D is never thawed': (check_d_stands_still_in_ms_step, 'training.adversarial', (
         'p.requires_grad_(want)', 'p.requires_grad_(False)')),
 
     'a face is pasted a pixel too low': (check_each_face_is_in_its_place, 'faces', (
@@ -236,35 +240,36 @@ FAULTS = {
         'in zip(faces, boxes.tolist()):', 'in zip(faces, boxes.roll(1, 0).tolist()):')),
     'only one face of a frame is pasted': (check_each_face_is_in_its_place, 'faces', (
         'in zip(faces, boxes.tolist()):', 'in {r[0]: (f, r) for f, r in zip(faces, boxes.tolist())}.values():')),
-    "other people's faces are pasted": (check_each_face_is_in_its_place, 'training', (
+    "other people's faces are pasted": (check_each_face_is_in_its_place, 'training.adversarial', (
         'anonymized[count:]', 'anonymized[:len(crops)]')),
 
-    'the anneal is constant': (check_anneal_moves, 'losses', (
+    'the anneal is constant': (check_anneal_moves, 'training.losses', (
         'return max(floor, base/(1 + gamma*step))', 'return base')),
-    'D always stands at step 0': (check_anneal_moves, 'training', (
+    'D always stands at step 0': (check_anneal_moves, 'training.adversarial', (
         'cfg, step*cfg.d_steps + i)', 'cfg, 0)')),
-    "M's anneal stands still": (check_anneal_moves, 'training', (
+    "M's anneal stands still": (check_anneal_moves, 'training.adversarial', (
         'update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps)', 'update_ma(nets, opt_ma, batch, cfg, 0)')),
 
-    'rank k is rank k - 1': (check_metrics_count_right, 'metrics', (
+    'rank k is rank k - 1': (check_metrics_count_right, 'evaluation.metrics', (
         '((k - above) / level)', '((k - 1 - above) / level)')),
-    'one false accept too many': (check_metrics_count_right, 'metrics', (
+    'one false accept too many': (check_metrics_count_right, 'evaluation.metrics', (
         'allowed = math.floor(far*len(impostor) + 1e-9)', 'allowed = math.floor(far*len(impostor) + 1e-9) + 1')),
-    'precision counts from 2': (check_metrics_count_right, 'metrics', (
+    'precision counts from 2': (check_metrics_count_right, 'evaluation.metrics', (
         'np.arange(1, len(found) + 1)', 'np.arange(2, len(found) + 2)')),
-    'an overlap of one half is a hit': (check_metrics_count_right, 'metrics', ('row[best] > iou', 'row[best] >= iou')),
+    'an overlap of one half is a hit': (check_metrics_count_right, 'evaluation.metrics', (
+        'row[best] > iou', 'row[best] >= iou')),
 
-    'the run has no seed': (check_training_obeys_its_seed, 'training', (
+    'the run has no seed': (check_training_obeys_its_seed, 'training.adversarial', (
         'generator = generator or torch.Generator().manual_seed(cfg.seed)',
         'generator = generator or torch.Generator()')),
-    'faces are drawn from the common stream': (check_training_obeys_its_seed, 'training', (
+    'faces are drawn from the common stream': (check_training_obeys_its_seed, 'training.adversarial', (
         'rows = torch.randint(len(data.faces), (count,), generator=generator)',
         'rows = torch.randint(len(data.faces), (count,))')),
-    'fine-tuning has one order only': (check_training_obeys_its_seed, 'training', (
+    'fine-tuning has one order only': (check_training_obeys_its_seed, 'training.adversarial', (
         'gen = torch.Generator().manual_seed(seed)', 'gen = torch.Generator().manual_seed(0)')),
-    'the world is drawn anew each time': (check_world_obeys_its_seed, 'world', (
+    'the world is drawn anew each time': (check_world_obeys_its_seed, 'data.synthetic', (
         'np.random.default_rng([VERSION, 2, person, number])', 'np.random.default_rng()')),
-    'all frames are one frame': (check_world_obeys_its_seed, 'world', (
+    'all frames are one frame': (check_world_obeys_its_seed, 'data.synthetic', (
         'np.random.default_rng([VERSION, 3, people.start, number])',
         'np.random.default_rng([VERSION, 3, people.start])')),
     'torch is not seeded': (check_everything_is_seeded, 'config', ('    torch.manual_seed(seed)\n', '')),

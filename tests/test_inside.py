@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon import inside, inside_widgets
-from faceanon.anonymizer import Anonymizer, PaperGenerator
-from faceanon.baselines import blur8, mask, none
+from faceanon.data.synthetic import ACTIONS, FAR, NEAR, PEOPLE, make_face
 from faceanon.faces import to_float
-from faceanon.world import ACTIONS, FAR, NEAR, PEOPLE, make_face
+from faceanon.interactive import inside, inside_widgets
+from faceanon.models.anonymizer import Anonymizer, PaperGenerator
+from faceanon.models.baselines import blur8, mask, none
 
 FACES = to_float(torch.stack([make_face(person, 0) for person in PEOPLE['val_unseen'][:6]]))
 

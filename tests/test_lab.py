@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from faceanon import lab_widgets
-from faceanon.attackers import make_attacker
 from faceanon.config import get_preset
-from faceanon.lab import LabSize, lab_sets, train_and_probe
-from faceanon.metrics import eer, roc
-from faceanon.quiz import answer_row, append_answer, draw_items, read_answers, score_answers, wilson
-from faceanon.score_plots import score_curve
-from faceanon.world import PEOPLE
+from faceanon.data.synthetic import PEOPLE
+from faceanon.evaluation.attackers import make_attacker
+from faceanon.evaluation.metrics import eer, roc
+from faceanon.interactive import attack_lab_widgets
+from faceanon.interactive.attack_lab import LabSize, lab_sets, train_and_probe
+from faceanon.interactive.quiz import answer_row, append_answer, draw_items, read_answers, score_answers, wilson
+from faceanon.plots.scores import score_curve
 
 SIZE = LabSize(people=4, pictures=6, held_out=3, strangers=4)
 
@@ -66,7 +66,7 @@ def test_the_lab_repeats_itself_and_reads_originals():
 
 def test_every_control_of_the_lab_changes_what_is_seen(tmp_path, monkeypatch):
     monkeypatch.setenv('FACEANON_OUT', str(tmp_path))
-    view = lab_widgets.attack_widget((), SIZE, 20, 2)
+    view = attack_lab_widgets.attack_widget((), SIZE, 20, 2)
     (method, kind), (seed, budget, *_), faces, curves, said = (getattr(v, 'children', v) for v in view.children)
     seen = [(faces.value, curves.value, said.value)]
     for control, value in ((method, 'mask'), (budget, 40)):
@@ -77,7 +77,7 @@ def test_every_control_of_the_lab_changes_what_is_seen(tmp_path, monkeypatch):
 
 def test_the_quiz_counts_an_answer(tmp_path, monkeypatch):
     monkeypatch.setenv('FACEANON_OUT', str(tmp_path))
-    view = lab_widgets.quiz_widget(size=SIZE, steps=20)
+    view = attack_lab_widgets.quiz_widget(size=SIZE, steps=20)
     pair, said = view.children[3:5]
     before, (same, *_) = pair.value, view.children[2].children
     same.click()

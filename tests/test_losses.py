@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceanon import losses
-from faceanon.losses import (
+from faceanon.training import losses
+from faceanon.training.losses import (
     angular_margin,
     angular_softmax_loss,
     anneal,

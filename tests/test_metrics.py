@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from faceanon import metrics
-from faceanon.metrics import (
+from faceanon.evaluation import metrics
+from faceanon.evaluation.metrics import (
     auc,
     average_precision,
     best_threshold,
@@ -401,7 +401,7 @@ def test_a_planted_fault_is_caught(fault, monkeypatch):
     right, wrong, check = FAULTS[fault]
     with open(metrics.__file__) as file: source = file.read()
     assert source.count(right) == 1, f"{right!r} is to be planted in one place"
-    faulty = dict(__name__='faceanon.metrics')
+    faulty = dict(__name__='faceanon.evaluation.metrics')
     exec(compile(source.replace(right, wrong), metrics.__file__, 'exec'), faulty)
     for name in metrics.__all__:
         if name in globals(): monkeypatch.setitem(globals(), name, faulty[name])

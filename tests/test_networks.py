@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
-from faceanon import anonymizer
-from faceanon.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
-from faceanon.detector import answering, resnet_detector, small_detector
-from faceanon.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
-from faceanon.recognizers import AlignedSphereFace
+from faceanon.models import anonymizer
+from faceanon.models.action_detector import answering, resnet_detector, small_detector
+from faceanon.models.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, read_notes, save_anonymizer
+from faceanon.models.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
+from faceanon.models.mobilefacenet import AlignedSphereFace
 
 
 def no_boxes(): return dict(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))

@@ -17,10 +17,9 @@ from PIL import Image
 from scipy.io import savemat
 from test_datasets import FRAMES, MASK, VIDEO, face_row, make_jhmdb, make_lfw, write_clip
 
-from faceanon import official, scans
-from faceanon.datasets import FACE_COLUMNS, JHMDB, LFW, find_alignment, frame_files, lfw_folds, lfw_pairs, read_faces
-from faceanon.folders import check_data, find_data_faces, write_faces
-from faceanon.official import (
+from faceanon.data import casia
+from faceanon.data import files as data_files
+from faceanon.data.casia import (
     ARCFACE_POINTS,
     CASIA,
     CASIA_SHARES,
@@ -32,7 +31,9 @@ from faceanon.official import (
     read_frame_at,
     split_people,
 )
-from faceanon.scans import DataError, index_path, picture_size, read_pickle, read_picture, scan
+from faceanon.data.check import check_data, find_data_faces, write_faces
+from faceanon.data.files import DataError, index_path, picture_size, read_pickle, read_picture, scan
+from faceanon.data.lfw import FACE_COLUMNS, JHMDB, LFW, find_alignment, frame_files, lfw_folds, lfw_pairs, read_faces
 
 PEOPLE = [f'{i:07d}' for i in range(45, 65)]
 
@@ -164,7 +165,7 @@ ATTACKS = {
     "numpy's own loader": (named('numpy', 'load', 'x.npy'), "refused numpy.load"),
     'an attribute of a class': (b'\x80\x04\x8c\x05numpy\x8c\x0fndarray.tobytes\x93.', "refused numpy.ndarray.tobytes"),
     'getattr': (named('builtins', 'getattr', 'a', 'b'), "refused builtins.getattr"),
-    'a module of ours': (named('faceanon.scans', 'os', 'a'), "refused faceanon.scans.os"),
+    'a module of ours': (named('faceanon.data.files', 'os', 'a'), "refused faceanon.data.files.os"),
     'a huge array': (named('numpy', 'ndarray', 10**12), "expected a whole pickle"),
     'huge bytes': (named('builtins', 'bytes', 10**12), "refused bytes(1000000000000,)"),
     'another codec': (named('_codecs', 'encode', 'x', 'zip'), "refused codec 'zip'"),
@@ -205,20 +206,20 @@ def test_a_forged_dtype_cannot_pass_bytes_for_objects(tmp_path, flags):
     forged = pickle.dumps(np.zeros(1)).replace(b'f8', b'O8')
     (tmp_path/'bad.pkl').write_bytes(forged)
     with pytest.raises(DataError, match="refused dtype 'O8'"): read_pickle(tmp_path/'bad.pkl')
-    dtype = scans._numpy_names('x')['dtype']('f8')
+    dtype = data_files._numpy_names('x')['dtype']('f8')
     dtype.__setstate__(state)
     assert dtype.dtype == np.float64
 
 
 @pytest.mark.parametrize('shape', [(3,), (2, -1), (10**9, 10**9), (1.5,)])
 def test_an_array_is_as_large_as_its_bytes(tmp_path, shape):
-    names = scans._numpy_names('x')
+    names = data_files._numpy_names('x')
     with pytest.raises(DataError, match="expected"):
         names['_frombuffer'](b'\0'*16, names['dtype']('f8'), shape, 'C')
 
 
 def test_the_same_bytes_cannot_be_multiplied(tmp_path, monkeypatch):
-    monkeypatch.setattr(scans, 'MOST_ARRAYS', 10_000)
+    monkeypatch.setattr(data_files, 'MOST_ARRAYS', 10_000)
     array = np.zeros(1000, np.uint8)
     few, many = io.BytesIO(), io.BytesIO()
     pickle.dump([array]*50, few)       # one array, named again and again: no more memory
@@ -266,7 +267,7 @@ def test_a_pickle_of_python_2_is_read(tmp_path):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     "Three old files, and every look at one."
-    monkeypatch.setattr(scans, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
     folder = tmp_path/'files'
     folder.mkdir()
     for name in 'abc': (folder/name).write_text(name)
@@ -286,7 +287,7 @@ def test_a_second_scan_looks_at_nothing(files):
     folder, look, looks = files
     first, second = (scan('try', folder, 'abc', look) for _ in range(2))
     assert first == second == (dict(a='A', b='B', c='C'), []) and sorted(looks) == ['a', 'b', 'c']
-    assert json.loads(index_path('try', folder).read_text())['format'] == scans.INDEX_FORMAT
+    assert json.loads(index_path('try', folder).read_text())['format'] == data_files.INDEX_FORMAT
     assert list(index_path('try', folder).parent.glob('*.part')) == []
 
 
@@ -329,7 +330,7 @@ def test_an_index_of_another_format_is_ignored(files):
     folder, look, looks = files
     scan('try', folder, 'abc', look)
     path = index_path('try', folder)
-    path.write_text(path.read_text().replace(scans.INDEX_FORMAT, 'faceanon scan 0').replace('"A"', '"old"'))
+    path.write_text(path.read_text().replace(data_files.INDEX_FORMAT, 'faceanon scan 0').replace('"A"', '"old"'))
     assert scan('try', folder, 'abc', look)[0]['a'] == 'A' and len(looks) == 6
 
 
@@ -485,7 +486,7 @@ def test_a_folder_without_casia_is_named(tmp_path, make, says):
 
 
 def test_a_listed_tree_is_remembered_until_it_changes(broken, monkeypatch):
-    monkeypatch.setattr(scans, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
     aged(broken/'casia-webface')
     assert len(CASIA('train', root=broken)) == 48
     real, listed = os.listdir, []
@@ -609,10 +610,10 @@ def test_jhmdb_goes_on_without_bad_clips_and_says_so(broken, fault):
 
 
 def test_masks_are_read_once(broken, monkeypatch):
-    monkeypatch.setattr(scans, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
     first = JHMDB('test', root=broken)
-    import faceanon.datasets
-    monkeypatch.setattr(faceanon.datasets, 'loadmat', lambda *a, **k: pytest.fail("read again"))
+    import faceanon.data.lfw
+    monkeypatch.setattr(faceanon.data.lfw, 'loadmat', lambda *a, **k: pytest.fail("read again"))
     again = JHMDB('test', root=broken)
     assert torch.equal(first.clips[0].boxes, again.clips[0].boxes) and again.clips[0].boxes.dtype == torch.float32
 
@@ -753,9 +754,9 @@ def test_a_wrong_structure_of_daly_is_named(broken, change, says):
 
 
 def test_dalys_pickle_is_opened_once(broken, monkeypatch):
-    monkeypatch.setattr(scans, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
     first = daly_key_frames(broken/'daly')
-    monkeypatch.setattr(scans, '_PlainUnpickler', lambda *a: pytest.fail("opened again"))
+    monkeypatch.setattr(data_files, '_PlainUnpickler', lambda *a: pytest.fail("opened again"))
     again = daly_key_frames(broken/'daly')
     assert [k.frame for k in first[1]['train']] == [k.frame for k in again[1]['train']] == [11, 21, 6]
 
@@ -771,8 +772,8 @@ def test_dalys_pickle_may_lie_where_the_authors_put_it(broken):
 def test_every_frame_is_found_by_its_time(tmp_path, monkeypatch):
     "Also in the middle of a group of pictures, at the start and at the end."
     write_video(tmp_path/'v.mp4')
-    real, since = official._frame_before, []
-    monkeypatch.setattr(official, '_frame_before', lambda *given: since.append(given[2]) or real(*given))
+    real, since = casia._frame_before, []
+    monkeypatch.setattr(casia, '_frame_before', lambda *given: since.append(given[2]) or real(*given))
     for n in range(50):
         assert read_frame_at(tmp_path/'v.mp4', (n + .5)/25).float().mean() == pytest.approx(4*n, abs=3)
         assert read_frame_at(tmp_path/'v.mp4', n/25).float().mean() == pytest.approx(4*max(n - 1, 0), abs=3)
@@ -784,12 +785,12 @@ def test_every_frame_is_found_by_its_time(tmp_path, monkeypatch):
 def test_a_seek_that_lands_too_late_starts_again(tmp_path, monkeypatch):
     "Some containers have an index that is wrong."
     write_video(tmp_path/'v.mp4')
-    real, since = official._frame_before, []
+    real, since = casia._frame_before, []
 
     def late(video, stream, start, time):
         since.append(start)
         return real(video, stream, start + 1 if start else 0, time)
-    monkeypatch.setattr(official, '_frame_before', late)
+    monkeypatch.setattr(casia, '_frame_before', late)
     assert read_frame_at(tmp_path/'v.mp4', .3).float().mean() == pytest.approx(28, abs=3)
     assert since == [pytest.approx(.2), 0]
     since.clear()

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import ExifTags, Image, PngImagePlugin
 
-from faceanon import pictures
-from faceanon.baselines import mask, none
-from faceanon.pictures import Look, PictureError, anonymize_image, anonymize_picture, cover, read_picture, to_rgb
+from faceanon.models.baselines import mask, none
+from faceanon.video import images
+from faceanon.video.images import Look, PictureError, anonymize_image, anonymize_picture, cover, read_picture, to_rgb
 
 EXACT = Look(enlarge=1)
 
@@ -207,7 +207,7 @@ def test_the_colour_profile_stays(tmp_path):
         out, _ = run(tmp_path/name, f'out-{name}')
         with Image.open(out) as image: assert image.info['icc_profile'] == profile
     deep = cv2.imencode('.png', scene(dtype=np.uint16))[1].tobytes()
-    (tmp_path/'deep.png').write_bytes(pictures._with_profile(deep, profile))
+    (tmp_path/'deep.png').write_bytes(images._with_profile(deep, profile))
     out, _ = run(tmp_path/'deep.png')
     with Image.open(out) as image: assert image.info['icc_profile'] == profile
     assert bright(out) == [0]
@@ -313,7 +313,7 @@ def test_what_is_no_sound_picture_is_refused_by_name_and_rule(tmp_path, what):
 
 
 def test_too_many_frames_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, 'MAX_PIXELS', 3*2400)
+    monkeypatch.setattr(images, 'MAX_PIXELS', 3*2400)
     frames = [Image.fromarray(scene(x=5 + 12*i)) for i in range(4)]
     frames[0].save(tmp_path/'a.gif', save_all=True, append_images=frames[1:])
     with pytest.raises(PictureError, match='4 x 60 x 40'): run(tmp_path/'a.gif')
@@ -406,7 +406,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(self, data):
         with open(self, 'wb') as file: file.write(data[:10])
         raise OSError(28, 'No space left on device')
-    monkeypatch.setattr(pictures.Path, 'write_bytes', full)
+    monkeypatch.setattr(images.Path, 'write_bytes', full)
     with pytest.raises(PictureError, match='No space left'): run(path, overwrite=True)
     assert out.read_bytes() == before and left(tmp_path) == ['a.png', 'out.png']
 

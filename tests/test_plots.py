@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from faceanon import plots
+from faceanon.plots import results as plots
 
 METHODS = list(plots.METHODS)
 

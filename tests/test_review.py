@@ -13,10 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pytest import approx
 from test_faults import copy_of
 
-from faceanon import review, review_widgets
-from faceanon.baselines import BASELINES
-from faceanon.tracks import Face, FrameFaces, read_sidecar, write_sidecar
-from faceanon.video import MASK, Hiding, VideoError, anonymize_video, probe, read_frames
+from faceanon.interactive import review_widgets
+from faceanon.models.baselines import BASELINES
+from faceanon.video import review
+from faceanon.video.anonymize import MASK, Hiding, VideoError, anonymize_video, probe, read_frames
+from faceanon.video.tracking import Face, FrameFaces, read_sidecar, write_sidecar
 
 av = pytest.importorskip('av')
 COUNT, SIZE = 24, (160, 64)

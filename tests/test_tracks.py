@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon import tracks as tracks_module
-from faceanon.tracks import (
+from faceanon.video import tracking
+from faceanon.video.tracking import (
     FORMAT,
     Face,
     FrameFaces,
@@ -216,8 +216,8 @@ def test_a_long_video_is_held_a_little_at_a_time(cuts):
             alive.add(one)
             yield one
     def held():
-        "Bytes that lines of `tracks` allocated: other threads of the process allocate too."
-        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, tracks_module.__file__)])
+        "Bytes that lines of `tracking` allocated: other threads of the process allocate too."
+        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, tracking.__file__)])
         return sum(part.size for part in ours.statistics('filename'))
     tracemalloc.start()
     for number, _ in enumerate(follow(watched(), WIDTH, HEIGHT)):
@@ -238,7 +238,7 @@ FORGETS = {
 @pytest.mark.parametrize('what', FORGETS)
 def test_who_forgets_too_little_is_caught(what, monkeypatch):
     fault, check = FORGETS[what]
-    monkeypatch.setattr(tracks_module, '_remembered', fault)
+    monkeypatch.setattr(tracking, '_remembered', fault)
     with pytest.raises(AssertionError): check()
 
 
@@ -260,17 +260,17 @@ def test_who_stays_has_a_number_and_is_never_guessed(cut):
 
 def test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever():
     kept = []
-    original = tracks_module._remembered
+    original = tracking._remembered
     def spy(*args):
         kept.append([len(t.times) for t in original(*args)])
         return original(*args)
-    tracks_module._remembered = spy
+    tracking._remembered = spy
     try:
         list(follow(seen(400, lambda t: True, path=lambda t: path_of(t % 7, v=(1, 1))), WIDTH, HEIGHT))
         assert max(max(k) for k in kept if k) <= 25 + 4*2 + 5
         list(follow(seen(900, lambda t: t % 60 < 9, lambda t: .3), WIDTH, HEIGHT))
         assert max(map(len, kept)) == 2
-    finally: tracks_module._remembered = original
+    finally: tracking._remembered = original
 
 
 def test_frames_come_as_soon_as_they_can():

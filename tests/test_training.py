@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, weights
 
-from faceanon import training
-from faceanon.anonymizer import PaperGenerator
 from faceanon.config import DECODERS, PAPER_OBJECTIVE, seed_everything
-from faceanon.detector import mobilenet_detector
-from faceanon.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
-from faceanon.recognizers import AlignedRecognizer, AlignedSphereFace, MobileFaceNet
-from faceanon.training import (
+from faceanon.data.synthetic import ACTIONS
+from faceanon.models.action_detector import mobilenet_detector
+from faceanon.models.anonymizer import PaperGenerator
+from faceanon.models.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
+from faceanon.models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, MobileFaceNet
+from faceanon.training import adversarial as training
+from faceanon.training.adversarial import (
     TrainData,
     draw_batch,
     finetune_a,
@@ -37,7 +38,6 @@ from faceanon.training import (
     update_ma,
     warm_up_a,
 )
-from faceanon.world import ACTIONS
 
 
 def equal_checkpoints(one, other):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon import tubes
-from faceanon.metrics import frame_map
-from faceanon.tubes import (
+from faceanon.evaluation import video_metrics
+from faceanon.evaluation.metrics import frame_map
+from faceanon.evaluation.video_metrics import (
     detector_ap,
     embedding_drift,
     flicker,
@@ -407,9 +407,9 @@ FAULTS = {
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_planted_fault_is_caught(fault, monkeypatch):
     right, wrong, check = FAULTS[fault]
-    with open(tubes.__file__, encoding='utf-8') as file: source = file.read()
+    with open(video_metrics.__file__, encoding='utf-8') as file: source = file.read()
     assert source.count(right) == 1, f"{right!r} is to be planted in one place"
-    faulty = dict(__name__='faceanon.tubes', __package__='faceanon')
-    exec(compile(source.replace(right, wrong), tubes.__file__, 'exec'), faulty)
-    for name in tubes.__all__: monkeypatch.setitem(globals(), name, faulty[name])
+    faulty = dict(__name__='faceanon.evaluation.video_metrics', __package__='faceanon.evaluation')
+    exec(compile(source.replace(right, wrong), video_metrics.__file__, 'exec'), faulty)
+    for name in video_metrics.__all__: monkeypatch.setitem(globals(), name, faulty[name])
     with pytest.raises((AssertionError, ValueError)): check()

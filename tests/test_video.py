@@ -16,13 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon import video
-from faceanon.baselines import BASELINES, Drawn
 from faceanon.faces import to_float
-from faceanon.finders import Found
-from faceanon.pictures import Look
-from faceanon.tracks import Face, FrameFaces, read_sidecar, write_sidecar
-from faceanon.video import (
+from faceanon.models.baselines import BASELINES, Drawn
+from faceanon.models.face_detectors import Found
+from faceanon.video import anonymize as video
+from faceanon.video.anonymize import (
     ON_DOUBT,
     VideoError,
     anonymize_frames,
@@ -34,6 +32,8 @@ from faceanon.video import (
     read_frames,
     sidecar_of,
 )
+from faceanon.video.images import Look
+from faceanon.video.tracking import Face, FrameFaces, read_sidecar, write_sidecar
 
 av = pytest.importorskip('av')
 mask = BASELINES['mask']

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceanon import companion_plots as companion
-from faceanon import widgets
+from faceanon.interactive import widgets
+from faceanon.plots import explorer as companion
 
 DATA = Path(__file__).resolve().parents[1]/'figures'/'data'
 
@@ -21,6 +21,7 @@ TRADEOFF, CLASSES, ATTACKERS, FACES, DIAL, ABLATION, TEASER, DIAGRAM, GAME = map
 POINTS = companion.join_points(*(d['rows'] for d in (TRADEOFF, CLASSES, ATTACKERS, FACES)), 0)
 SHORT = companion.short_points(DIAL['rows'], DIAL['references'], ABLATION['rows'])
 CHANCE = ATTACKERS['chance_rank1']
+PHOTOS = committed('real_tradeoff')
 PAIRS = {r['method']: [*zip(FACES['rows'][0]['faces'], r['faces'])] for r in FACES['rows'][1:]}
 
 MADE = {
@@ -34,6 +35,7 @@ MADE = {
     'ablation': lambda: widgets.ablation_widget(ABLATION['rows'], ABLATION['chance_rank1']),
     'classes': lambda: widgets.classes_widget(CLASSES['rows']),
     'attackers': lambda: widgets.attackers_widget(ATTACKERS['rows'], CHANCE, ATTACKERS['far']),
+    'reader': lambda: widgets.reader_widget(PHOTOS['rows'], PHOTOS['attacks']),
 }
 
 
@@ -144,7 +146,7 @@ def test_refuses(make, message):
 
 
 def test_figures_are_kept_the_same_each_time_with_letters_in_print(tmp_path):
-    from faceanon.plots import plot_tradeoff, save_figure
+    from faceanon.plots.results import plot_tradeoff, save_figure
     fig = plot_tradeoff(TRADEOFF['rows'])
     files = [[p.read_bytes() for p in save_figure(fig, tmp_path/'fig.v1')] for _ in range(2)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['fig.v1.pdf', 'fig.v1.png', 'fig.v1.svg']

@@ -15,9 +15,8 @@ import skia
 import torch
 from scipy.stats import chisquare, ks_2samp
 
-from faceanon import world
-from faceanon.faces import enlarge_boxes, frame_boxes
-from faceanon.world import (
+from faceanon.data import synthetic as world
+from faceanon.data.synthetic import (
     ACTIONS,
     FACE_PAD,
     FAR,
@@ -39,6 +38,7 @@ from faceanon.world import (
     move,
     place_people,
 )
+from faceanon.faces import enlarge_boxes, frame_boxes
 
 TARGET = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from faceanon import training
-from faceanon.anonymizer import Anonymizer
 from faceanon.config import get_preset, seed_everything
-from faceanon.detector import small_detector
-from faceanon.discriminator import CodeReader, SmallSphereFace
-from faceanon.world import ACTIONS, PEOPLE, make_face, make_frame
+from faceanon.data.synthetic import ACTIONS, PEOPLE, make_face, make_frame
+from faceanon.models.action_detector import small_detector
+from faceanon.models.anonymizer import Anonymizer
+from faceanon.models.discriminator import CodeReader, SmallSphereFace
+from faceanon.training import adversarial as training
 
 CFG = get_preset('toy', face_size=32, frame_size=96, steps=3, d_pool=2, d_restart=5, r_steps=1, checkpoint_every=2)
 
