@@ -671,7 +671,7 @@ FAULTS = {
 @pytest.mark.parametrize('name', FAULTS)
 def test_a_planted_fault_is_caught(tmp_path, monkeypatch, name):
     real, old, new, check = FAULTS[name]
-    faulty = copy_of(real.__name__.split('.')[1], (old, new))
+    faulty = copy_of(real.__name__.removeprefix('faceanon.'), (old, new))
     for key, value in vars(faulty).items():
         if getattr(value, '__module__', None) != real.__name__: continue
         for user in (review, review_widgets):
