@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 _HOMES = {
     'Anonymizer': ('faceanon.models.anonymizer', 'Anonymizer'),
     'anonymize_video': ('faceanon.video.anonymize', 'anonymize_video'),
-    'anonymize_image': ('faceanon.video.images', 'anonymize_picture'),
+    'anonymize_image': ('faceanon.video.images', 'anonymize_image'),
 }
 __all__ = [*_HOMES]
 

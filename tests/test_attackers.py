@@ -10,21 +10,21 @@ from torch import nn
 from faceanon.evaluation import attackers
 from faceanon.evaluation.attackers import (
     ATTACKERS,
-    attack,
     discriminant_attacker,
     embed_all,
+    evaluate_attacker,
+    halve_images,
     make_attacker,
-    one_cycle,
+    one_cycle_lr,
     pixel_statistics,
+    random_shift,
     retrain_and_attack,
-    shift_faces,
-    shrink,
     standardize,
     train_attacker,
     verify_fixed,
     worst_attack,
 )
-from faceanon.evaluation.metrics import best_threshold, bootstrap_interval, eer_by_people, pair_scores
+from faceanon.evaluation.metrics import best_threshold, bootstrap_interval, eer_by_identity_weights, pair_scores
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +91,10 @@ def test_without_information_every_attacker_is_at_chance(name):
     training, known, unseen = people_and_faces(people=30, each=24, strength=0)
     attacker = make_attacker(name, *training)
     for _ in train_attacker(attacker, *training, steps=60, batch=32, lr=ATTACKERS[name].lr): pass
-    row = attack(attacker, *known, *unseen)
+    row = evaluate_attacker(attacker, *known, *unseen)
     assert abs(row['rank1'] - 1/20) <= 3*(1/20*19/20/len(known[1]))**.5
-    low, high = bootstrap_interval(*eer_by_people(embed_all(attacker, unseen[0]), unseen[1], bins=256), 100, level=.999)
+    low, high = bootstrap_interval(*eer_by_identity_weights(embed_all(attacker, unseen[0]), unseen[1], bins=256), 100,
+                                   level=.999)
     assert low - .02 <= .5 <= high + .02
     assert low <= row['eer'] <= high
 
@@ -105,14 +106,15 @@ def test_plain_identity_is_read():
 
 def test_the_discriminant_reads_faint_identity_of_known_and_unseen_people():
     training, known, unseen = people_and_faces(people=18, each=24, strength=.012)
-    row = attack(discriminant_attacker(*training), *known, *unseen)
+    row = evaluate_attacker(discriminant_attacker(*training), *known, *unseen)
     assert row['attacker'] == 'discriminant' and row['rank1'] > .9 and row['eer'] < .3
-    assert row == attack(discriminant_attacker(*training), *known, *unseen), "in closed form, so twice the same"
+    assert row == evaluate_attacker(discriminant_attacker(*training), *known,
+                                    *unseen), "in closed form, so twice the same"
 
 
 def test_the_discriminant_is_at_chance_without_information():
     training, known, unseen = people_and_faces(people=30, each=24, strength=0)
-    row = attack(discriminant_attacker(*training), *known, *unseen)
+    row = evaluate_attacker(discriminant_attacker(*training), *known, *unseen)
     assert abs(row['rank1'] - 1/20) <= 3*(1/20*19/20/len(known[1]))**.5
     assert abs(row['eer'] - .5) < .06
 
@@ -131,13 +133,13 @@ def test_the_discriminant_weighs_directions_by_what_varies_within_a_person():
     scores = attacker.net.classify(places)
     assert torch.equal(scores.argmax(1), torch.cdist(places, means).argmin(1)) and scores.max() <= 0
     block = faces[0, 1, 4:6, 6:8].double().mean().item()/255
-    assert shrink(faces[:1]/255).view(3, 8, 8)[1, 2, 3].item() == pytest.approx(block)
+    assert halve_images(faces[:1]/255).view(3, 8, 8)[1, 2, 3].item() == pytest.approx(block)
 
 
 def test_the_discriminant_of_one_picture_for_everybody_finds_nothing():
     faces, ids = torch.full_like(PARTS[0][0], 90), PARTS[0][1]
     attacker = discriminant_attacker(faces, ids)
-    row = attack(attacker, faces, ids, torch.full_like(PARTS[2][0], 90), PARTS[2][1])
+    row = evaluate_attacker(attacker, faces, ids, torch.full_like(PARTS[2][0], 90), PARTS[2][1])
     assert row['eer'] == .5 and row['rank1'] == pytest.approx(1/6)
     assert bool(embed_all(attacker, faces).isfinite().all()) and bool(embed_all(attacker, PARTS[2][0]).isfinite().all())
 
@@ -190,7 +192,7 @@ def test_standardising_undoes_gain_and_offset_and_bounds_outliers():
 
 def test_a_shift_is_a_window_of_the_picture_with_repeated_edges():
     pictures = torch.arange(40*3*5*5).view(40, 3, 5, 5).float()
-    moved = shift_faces(pictures, 2, torch.Generator().manual_seed(0))
+    moved = random_shift(pictures, 2, torch.Generator().manual_seed(0))
     seen = set()
     for face, result in zip(pictures, moved):
         fits = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if torch.equal(result, face[
@@ -202,7 +204,7 @@ def test_a_shift_is_a_window_of_the_picture_with_repeated_edges():
 
 @pytest.mark.parametrize('steps', [1, 2, 9, 10, 11, 2000])
 def test_the_rate_rises_to_its_peak_falls_and_never_ends(steps):
-    rates = [one_cycle(step, steps, 2.) for step in range(steps)]
+    rates = [one_cycle_lr(step, steps, 2.) for step in range(steps)]
     top = rates.index(max(rates))
     assert max(rates) <= 2 and min(rates) > 0
     assert rates[:top] == sorted(rates[:top]) and rates[top:] == sorted(rates[top:], reverse=True)
@@ -266,8 +268,9 @@ def test_bad_requests_are_refused():
         list(train_attacker(attacker, FACES, IDS + 1, **QUICK))
     for steps, batch in ((0, 16), (1, 1)):
         with pytest.raises(ValueError, match='steps >= 1'): list(train_attacker(attacker, *PARTS[0], steps, batch))
-    with pytest.raises(ValueError, match=r'ids must lie in \[0, 6\)'): attack(attacker, *PARTS[2], *PARTS[2])
-    with pytest.raises(ValueError, match='at least two people'): attack(attacker, *PARTS[1], FACES[:4], IDS[:4])
+    with pytest.raises(ValueError, match=r'ids must lie in \[0, 6\)'): evaluate_attacker(attacker, *PARTS[2], *PARTS[2])
+    with pytest.raises(ValueError, match='at least two people'):
+        evaluate_attacker(attacker, *PARTS[1], FACES[:4], IDS[:4])
     with pytest.raises(ValueError, match='no faces'): embed_all(attacker, FACES[:0])
 
 
@@ -288,7 +291,7 @@ FAULTS = {
     'the mildest attack counts': ('min(rows, key', 'max(rows, key',
                                   test_the_worst_attack_is_the_lowest_eer_and_the_highest_rank),
     'no floor under the deviation': ('.clamp_min(1/255)', '', lambda: test_pixel_statistics_one_pixel_at_a_time(0)),
-    'shift by one too few': ('torch.randint(2*reach + 1,', 'torch.randint(1,',
+    'shift by one too few': ('torch.randint(2*max_shift + 1,', 'torch.randint(1,',
                              test_a_shift_is_a_window_of_the_picture_with_repeated_edges),
     'threshold from anonymized pairs': ("best_threshold(*pairs['original'])", "best_threshold(*pairs['anonymized'])",
                                         test_the_fixed_verifier_by_counting),

@@ -10,28 +10,28 @@ import torch
 
 from faceanon.faces import enlarge_boxes, resize, to_float, to_uint8
 from faceanon.models.baselines import BASELINES
-from faceanon.models.face_detectors import Found
+from faceanon.models.face_detectors import Detections
 from faceanon.video.audit import (
-    ATTACKS,
-    CLEAR,
-    SMALL,
-    Look,
-    Samples,
-    attack,
+    CLEAR_THRESHOLD,
+    SMALL_FACE_SIDE,
+    TRACK_ATTACKS,
+    FaceComparison,
+    TrackSamples,
+    attack_tracks,
     audit_frames,
-    cut_aligned,
-    exceeds,
-    frame_pairs,
-    kept_detail,
+    audit_html,
+    crop_aligned,
+    exceeds_max_leak,
+    identify_tracks,
     leak_runs,
-    name_tracks,
+    pair_frames,
     read_audit,
-    report_page,
-    verdict,
-    views,
+    remaining_detail,
+    summarize_audit,
+    track_frame_pairs,
     write_audit,
 )
-from faceanon.video.tracking import Face, FrameFaces
+from faceanon.video.tracking import FrameFaces, TrackedFace
 
 HEIGHT, WIDTH, LENGTH = 72, 160, 30
 
@@ -72,7 +72,8 @@ class Known:
         boxes = torch.tensor(rows, dtype=torch.int64).view(-1, 5)
         corners = boxes[:, 1:].float().view(-1, 2, 2)
         spots = torch.tensor([[.3, .35], [.7, .35], [.5, .6], [.35, .8], [.65, .8]])
-        return Found(boxes, torch.full((len(boxes),), .9), corners[:, :1] + spots*(corners[:, 1:] - corners[:, :1]))
+        return Detections(boxes, torch.full((len(boxes),), .9),
+                          corners[:, :1] + spots*(corners[:, 1:] - corners[:, :1]))
 
     def __call__(self, frames): return self.detect(frames).boxes
 
@@ -142,7 +143,8 @@ def test_runs_are_listed_the_longest_first_and_do_not_join_across_a_gap():
 
 def listed(keep=(), walks=WALKS, moved=0):
     "A list of faces as an anonymizer writes it; people of `keep` are marked."
-    def face(person, box): return Face(person, tuple(float(v + moved) for v in box[1:]), .9, 'found', person in keep)
+    def face(person, box):
+        return TrackedFace(person, tuple(float(v + moved) for v in box[1:]), .9, 'found', person in keep)
     return [FrameFaces(i, i, tuple(face(p, boxes[i]) for p, boxes in walks.items())) for i in range(LENGTH)]
 
 
@@ -152,14 +154,14 @@ def test_a_face_kept_on_purpose_is_counted_apart():
     assert blind['leaks']['rate'] == .5 and blind['kept'] == dict(faces=0, tracks=0, clear=0)
     assert (told['leaks']['rate'], told['leaks']['faces'], told['leaks']['tracks']) == (0, 30, 1)
     assert told['leaks']['longest_ms'] == 0 and told['kept'] == dict(faces=30, tracks=1, clear=30)
-    assert '30 more were kept on purpose' in verdict(told) and 'Kept on purpose' in report_page(told)
-    assert 'kept' not in verdict(blind) and 'Kept on purpose' not in report_page(blind)
-    assert not exceeds(told, 0) and exceeds(blind, 0)
+    assert '30 more were kept on purpose' in summarize_audit(told) and 'Kept on purpose' in audit_html(told)
+    assert 'kept' not in summarize_audit(blind) and 'Kept on purpose' not in audit_html(blind)
+    assert not exceeds_max_leak(told, 0) and exceeds_max_leak(blind, 0)
 
 
 @pytest.mark.parametrize('rows', [
     listed(), listed(keep=[0]), listed(keep=[1], moved=25),
-    [FrameFaces(r.frame, r.pts, (*r.faces, Face(9, r.faces[1].box, None, 'filled'))) for r in listed(keep=[1])],
+    [FrameFaces(r.frame, r.pts, (*r.faces, TrackedFace(9, r.faces[1].box, None, 'filled'))) for r in listed(keep=[1])],
     [FrameFaces(r.frame, r.pts, ()) for r in listed()],
 ], ids=['nobody is kept', 'another is kept', 'the box is elsewhere', 'somebody is to be hidden there', 'no face'])
 def test_a_face_that_is_not_surely_kept_is_a_leak(rows):
@@ -185,7 +187,7 @@ def test_times_of_frames_are_used_where_they_are_known():
 def test_an_older_audit_can_still_be_shown(tmp_path):
     new = {'kept', 'detector'}
     old = {key: value for key, value in audit(hide(ORIGINAL, but=[(1, 13)])).items() if key not in new}
-    page = report_page(read_audit(write_audit(tmp_path/'a.json', old)))
+    page = audit_html(read_audit(write_audit(tmp_path/'a.json', old)))
     assert '1 of 60' in page and 'Kept on purpose' not in page
 
 
@@ -206,25 +208,25 @@ def test_a_frame_the_detector_missed_is_looked_at_and_counted_apart():
     leaks = audit(hide(ORIGINAL, but=[(0, 10), (0, 11)]), finder=missed)['leaks']
     assert (leaks['rate'], leaks['faces'], leaks['filled_leaked'], leaks['filled']) == (0, 58, 2, 2)
     assert [(r['track'], r['first'], r['last']) for r in leaks['runs']] == [(0, 10, 11)]
-    assert exceeds(dict(leaks=leaks), .5), "the film shows what both detectors missed"
+    assert exceeds_max_leak(dict(leaks=leaks), .5), "the film shows what both detectors missed"
 
 
 def test_no_face_at_all_has_no_rate_and_says_so():
     result = audit(ORIGINAL, finder=Known({}))
     assert result['leaks']['rate'] is None and result['leaks']['faces'] == 0
-    assert 'no leak rate' in verdict(result) and 'no leak rate' in ' '.join(result['notes'])
-    assert not exceeds(result, 0)
-    assert '0.00 %' not in report_page(result)
+    assert 'no leak rate' in summarize_audit(result) and 'no leak rate' in ' '.join(result['notes'])
+    assert not exceeds_max_leak(result, 0)
+    assert '0.00 %' not in audit_html(result)
 
 
 def test_without_an_original_faces_are_face_like_and_there_is_no_verdict():
     result = audit(ORIGINAL, original=None, attackers={'pixels': pixels})
     assert result['leaks'] is None and result['facelike'] == dict(faces=60, tracks=2, frames=30)
-    assert 'face-like' in verdict(result) and 'Face-like' in report_page(result)
+    assert 'face-like' in summarize_audit(result) and 'Face-like' in audit_html(result)
     assert [name.split()[0] for name in result['attackers']['pixels']] == ['anonymized']
     assert (result['ssim']['inside'], result['ssim']['outside'], result['flicker']) == (None, None, None)
-    assert not result['compared'] and 'What changed' not in report_page(result)
-    with pytest.raises(ValueError, match="without the original"): exceeds(result, .1)
+    assert not result['compared'] and 'What changed' not in audit_html(result)
+    with pytest.raises(ValueError, match="without the original"): exceeds_max_leak(result, .1)
 
 
 @pytest.mark.parametrize('cut', ['original', 'anonymized'])
@@ -236,7 +238,7 @@ def test_films_of_two_lengths_are_refused(cut):
 def test_films_that_cannot_be_audited_are_refused():
     with pytest.raises(ValueError, match="frame 0 .* one size"): audit(ORIGINAL[..., :-2])
     with pytest.raises(ValueError, match="frame 3 .* one size"):
-        list(frame_pairs([*ORIGINAL[:3], ORIGINAL[3, :, :9]], [*ORIGINAL[:3], ORIGINAL[3, :, :9]]))
+        list(pair_frames([*ORIGINAL[:3], ORIGINAL[3, :, :9]], [*ORIGINAL[:3], ORIGINAL[3, :, :9]]))
     with pytest.raises(ValueError, match="anonymized frame 0 must be a uint8"): audit(to_float(ORIGINAL))
     with pytest.raises(ValueError, match="original frame 0 must be a uint8"): audit([None], original=[torch.zeros(3)])
     with pytest.raises(ValueError, match="no frame"): audit([], original=[])
@@ -252,13 +254,13 @@ def test_films_are_read_once_and_not_far_ahead():
             ahead.append(i)
             yield frame
 
-    for view in views(frame_pairs(reader(ORIGINAL), iter(ORIGINAL)), Known(WALKS), gap=3, batch=4):
+    for view in track_frame_pairs(pair_frames(reader(ORIGINAL), iter(ORIGINAL)), Known(WALKS), gap=3, batch=4):
         assert ahead[-1] - view.row.frame <= 3 + 4
     assert ahead == list(range(LENGTH))
 
 
 def test_batches_change_nothing():
-    one, many = (list(views(zip(ORIGINAL, ORIGINAL), Known(WALKS), batch=n)) for n in (1, 64))
+    one, many = (list(track_frame_pairs(zip(ORIGINAL, ORIGINAL), Known(WALKS), batch=n)) for n in (1, 64))
     assert [v.row for v in one] == [v.row for v in many]
 
 
@@ -266,7 +268,7 @@ def test_runs_are_those_of_counting_frame_by_frame():
     rng = np.random.default_rng(0)
     for _ in range(50):
         table = rng.random((3, 12)) < .5
-        looks = [Look(t, f, True, 30, 1. if table[t, f] else 0.) for t in range(3) for f in range(12)]
+        looks = [FaceComparison(t, f, True, 30, 1. if table[t, f] else 0.) for t in range(3) for f in range(12)]
         rng.shuffle(looks)
         found = leak_runs(looks)
         assert sorted((t, f) for t, a, b in found for f in range(a, b + 1)) == sorted(zip(*np.nonzero(table)))
@@ -293,7 +295,7 @@ def test_a_scene_cut_is_no_flicker():
     film = numbered(torch.cat([film_of(WALKS)[:15], film_of(WALKS)[15:]//4]))
     dark = hide(film)
     dark[15:] = film[15:]  # hidden before, clear after: a change that belongs to no scene
-    assert [v.row.frame for v in views(zip(film, dark), Known(WALKS)) if v.row.cut] == [15]
+    assert [v.row.frame for v in track_frame_pairs(zip(film, dark), Known(WALKS)) if v.row.cut] == [15]
     whole = audit(dark, film)['flicker']
     parts = [audit(dark[part], film[part])['flicker'] for part in (slice(15), slice(15, 30))]
     assert whole == pytest.approx(sum(parts)/2, abs=1e-6)
@@ -321,14 +323,14 @@ def test_what_is_around_a_face_names_it_too():
 def test_gallery_and_probes_are_of_different_frames():
     tracks, at_even, at_odd = torch.arange(2).repeat_interleave(4), torch.eye(2), torch.eye(2).flip(0)
     vectors = torch.stack([(at_odd if i % 2 else at_even)[t] for i, t in zip([*range(4)]*2, tracks)])
-    assert name_tracks(vectors, vectors, tracks) == (0, 2, '')
+    assert identify_tracks(vectors, vectors, tracks) == (0, 2, '')
 
 
 def test_the_gallery_is_clear_where_it_says_so():
     "Every other face is hidden: those the gallery is made of are clear, those to be named are not."
     faces = {t: [texture(t)]*8 for t in (0, 1)}
-    samples = {t: Samples(faces=[(f, f*(i % 2 == 0)) for i, f in enumerate(fs)]) for t, fs in faces.items()}
-    assert [a['rank1'] for a in attack(samples, pixels, 'pixels', ATTACKS).values()] == [1, .5, .5]
+    samples = {t: TrackSamples(faces=[(f, f*(i % 2 == 0)) for i, f in enumerate(fs)]) for t, fs in faces.items()}
+    assert [a['rank1'] for a in attack_tracks(samples, pixels, 'pixels', TRACK_ATTACKS).values()] == [1, .5, .5]
 
 
 def test_attackers_are_given_only_what_the_detector_found():
@@ -344,7 +346,7 @@ def test_attackers_are_given_only_what_the_detector_found():
 
 def test_too_few_faces_or_tracks_give_no_rate_but_the_reason():
     alone = audit(ORIGINAL, finder=Known({0: WALKS[0]}), attackers={'pixels': pixels})
-    assert report_page(alone).count('naming needs two') == 3
+    assert audit_html(alone).count('naming needs two') == 3
     one = alone['attackers']['pixels']
     assert {(a['rank1'], a['eer']) for a in one.values()} == {(None, None)}
     assert all('needs two' in a['why'] for a in one.values())
@@ -369,17 +371,17 @@ def test_faces_can_be_aligned_for_attackers():
         sizes.add(tuple(faces.shape[1:]))
         return pixels(faces)
 
-    found = audit(ORIGINAL, attackers={'a': embed}, cut=cut_aligned)['attackers']['a']
+    found = audit(ORIGINAL, attackers={'a': embed}, cut=crop_aligned)['attackers']['a']
     assert sizes == {(3, 112, 96)} and [a['rank1'] for a in found.values()] == [1]*3
     with pytest.raises(ValueError, match="landmarks"):
-        audit(ORIGINAL, finder=lambda frames: Known(WALKS)(frames), attackers={'a': embed}, cut=cut_aligned)
+        audit(ORIGINAL, finder=lambda frames: Known(WALKS)(frames), attackers={'a': embed}, cut=crop_aligned)
 
 
 @pytest.mark.parametrize('length', [1, 15, 16, 17, 100, 1000])
 def test_samples_are_few_and_spread(length):
-    samples = Samples()
+    samples = TrackSamples()
     for i in range(length):
-        if samples.wants(16): samples.faces.append(i)
+        if samples.accepts(16): samples.faces.append(i)
     steps = set(np.diff(samples.faces))
     assert samples.faces[0] == 0 and len(steps) <= 1 and min(length, 8) <= len(samples.faces) <= 16
     assert length - samples.faces[-1] <= max(steps, default=1)
@@ -403,7 +405,7 @@ class Page(HTMLParser):
 def test_the_page_holds_itself_and_no_picture():
     name = '<b>me & you</b> "x".mp4'
     result = audit(hide(ORIGINAL, but=[(1, 13)]), attackers={'<i>2 pixels</i>': pixels})
-    text = report_page(result, name)
+    text = audit_html(result, name)
     page = Page(text)
     assert page.open == [] and page.addresses == []
     assert not page.tags & {'script', 'img', 'link', 'iframe', 'svg', 'b', 'i'}
@@ -418,7 +420,7 @@ def test_an_audit_survives_its_file(tmp_path, monkeypatch):
     path.write_text('an old one')
     assert write_audit(path, result) == path
     assert read_audit(path) == result and [p.name for p in tmp_path.iterdir()] == ['audit.json']
-    assert report_page(read_audit(path)) == report_page(result)
+    assert audit_html(read_audit(path)) == audit_html(result)
     with pytest.raises(ValueError): write_audit(path, result | dict(flicker=math.nan))
     with monkeypatch.context() as patched:
         patched.setattr('os.replace', lambda *paths: 1/0)
@@ -432,12 +434,12 @@ def test_an_audit_survives_its_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('limit, over', [(0, True), (1/60, False), (.5, False)])
 def test_a_limit_is_kept_when_it_is_reached(limit, over):
-    assert exceeds(audit(hide(ORIGINAL, but=[(1, 13)])), limit) is over
+    assert exceeds_max_leak(audit(hide(ORIGINAL, but=[(1, 13)])), limit) is over
 
 
 @pytest.mark.parametrize('limit', [-.1, 1.1, math.nan])
 def test_a_limit_is_a_share(limit):
-    with pytest.raises(ValueError, match="max_leak"): exceeds(audit(ORIGINAL[:1], ORIGINAL[:1]), limit)
+    with pytest.raises(ValueError, match="max_leak"): exceeds_max_leak(audit(ORIGINAL[:1], ORIGINAL[:1]), limit)
 
 
 def test_coding_leaves_a_face_clear_and_a_hidden_one_hidden():
@@ -464,17 +466,20 @@ def test_coding_leaves_a_face_clear_and_a_hidden_one_hidden():
 
 def test_detail_is_that_of_the_better_half_whatever_the_light():
     face = to_float(texture(5))[None]
-    assert kept_detail(face, face).item() == pytest.approx(1, abs=.01)
-    assert kept_detail(face, .3*face + .5).item() > CLEAR
-    assert kept_detail(face, torch.full_like(face, .5)).item() == 0
-    assert abs(kept_detail(face, to_float(texture(6))[None]).item()) < .5
+    assert remaining_detail(face, face).item() == pytest.approx(1, abs=.01)
+    assert remaining_detail(face, .3*face + .5).item() > CLEAR_THRESHOLD
+    assert remaining_detail(face, torch.full_like(face, .5)).item() == 0
+    assert abs(remaining_detail(face, to_float(texture(6))[None]).item()) < .5
     mixed = torch.cat([face, to_float(texture(6))[None]])
-    assert torch.allclose(kept_detail(mixed, mixed[[0, 0]]), torch.cat([kept_detail(m[None], face) for m in mixed]))
+    assert torch.allclose(remaining_detail(mixed, mixed[[0, 0]]),
+                          torch.cat([remaining_detail(m[None], face) for m in mixed]))
 
 
 def test_less_is_enough_for_a_small_face():
-    assert [Look(0, 0, True, side, .6).in_the_clear() for side in (SMALL - 1, SMALL)] == [True, False]
-    assert not Look(0, 0, True, 9, .4).in_the_clear() and Look(0, 0, True, SMALL, CLEAR).in_the_clear()
+    assert [FaceComparison(0, 0, True, side, .6).is_clear() for side in (SMALL_FACE_SIDE - 1,
+                                                                         SMALL_FACE_SIDE)] == [True, False]
+    assert not FaceComparison(0, 0, True, 9, .4).is_clear() and FaceComparison(0, 0, True, SMALL_FACE_SIDE,
+                                                                               CLEAR_THRESHOLD).is_clear()
 
 
 def test_json_holds_plain_numbers():

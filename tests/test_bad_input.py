@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from faceanon.config import PRESETS, TrainConfig, chosen_preset, get_preset
+from faceanon.config import PRESETS, TrainConfig, get_preset, preset_from_env
 from faceanon.data.lfw import JHMDB, LFW, DataError
-from faceanon.evaluation.experiment import learned
-from faceanon.faces import enlarge_boxes, frame_boxes
+from faceanon.evaluation.experiment import load_method
+from faceanon.faces import batch_boxes, enlarge_boxes
 from faceanon.models.anonymizer import Anonymizer, load_anonymizer, save_anonymizer
 from faceanon.models.baselines import BASELINES, k_same
 
@@ -21,7 +21,7 @@ def methods(tmp_path_factory):
     "All baselines, one with a gallery, and an M that was never trained."
     torch.manual_seed(0)
     path = save_anonymizer(tmp_path_factory.mktemp('m')/'m.safetensors', Anonymizer(8, 4, 1).eval())
-    return BASELINES | dict(k_same=k_same(torch.rand(4, 3, SIZE, SIZE), 2), learned=learned(path, SIZE))
+    return BASELINES | dict(k_same=k_same(torch.rand(4, 3, SIZE, SIZE), 2), learned=load_method(path, SIZE))
 
 
 NAMES = (*BASELINES, 'k_same', 'learned')
@@ -50,7 +50,7 @@ def test_boxes_that_are_no_whole_numbers_are_refused(methods, name):
 def test_what_a_face_finder_may_get_wrong_is_named():
     for bad in (math.nan, math.inf):
         boxes = torch.tensor([[1., 1., 9., 9.], [1., bad, 9., 9.]])
-        with pytest.raises(ValueError, match='box 1 .*finite'): frame_boxes([boxes])
+        with pytest.raises(ValueError, match='box 1 .*finite'): batch_boxes([boxes])
     far = torch.tensor([[0, 200, 200, 220, 220], [0, -50, 5, -30, 25]])  # becomes a pixel of the nearest edge
     assert enlarge_boxes(far, 1, 48, 64).tolist() == [[0, 63, 47, 64, 48], [0, 0, 5, 1, 25]]
 
@@ -97,7 +97,7 @@ def test_an_unknown_preset_is_named_and_the_known_are_listed(monkeypatch):
     for name in ('huge', '', 'Small'):
         with pytest.raises(ValueError, match=f"unknown preset '{name}'.*{', '.join(PRESETS)}"): get_preset(name)
     monkeypatch.setenv('FACEANON_PRESET', 'huge')
-    with pytest.raises(ValueError, match="unknown preset 'huge'"): chosen_preset()
+    with pytest.raises(ValueError, match="unknown preset 'huge'"): preset_from_env()
     with pytest.raises(TypeError, match='TrainConfig has no lamda'): get_preset('toy', lamda=1)
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path, content, says):
     elif content == 'foreign': save_file(dict(weight=torch.zeros(3)), path)
     else: path.write_bytes(content)
     with pytest.raises(ValueError, match=f'm.safetensors.*({says})'): load_anonymizer(path)
-    with pytest.raises(ValueError, match=f'm.safetensors.*({says})'): learned(path, SIZE)
+    with pytest.raises(ValueError, match=f'm.safetensors.*({says})'): load_method(path, SIZE)
 
 
 @pytest.mark.parametrize('inside', [(), ('lfw', 'jhmdb')], ids=['empty', 'empty folders inside'])

@@ -10,7 +10,7 @@ from skimage.feature import canny
 from skimage.segmentation import slic
 
 from faceanon.faces import crop_faces
-from faceanon.models.baselines import BASELINES, blur, change_boxes, k_same, noise, pixelate, superpixel
+from faceanon.models.baselines import BASELINES, blur, change_in_boxes, k_same, noise, pixelate, superpixel
 
 HEIGHT, WIDTH = 60, 90
 BOXES = torch.tensor([[0, 0, 0, 33, 41], [2, 40, 10, 80, 50], [0, 57, 28, 90, 60], [2, 10, 10, 36, 45]])
@@ -191,7 +191,7 @@ def test_galleries_that_cannot_serve_are_refused(gallery, k, rule):
 
 def test_overlapping_boxes_are_cut_from_the_original_and_the_later_wins():
     frames, boxes = pictures(1), torch.tensor([[0, 10, 10, 40, 40], [0, 25, 10, 55, 40]])
-    both, second = change_boxes(frames, boxes, lambda f: 1 - f), change_boxes(frames, boxes[1:], lambda f: 1 - f)
+    both, second = change_in_boxes(frames, boxes, lambda f: 1 - f), change_in_boxes(frames, boxes[1:], lambda f: 1 - f)
     assert torch.equal(both[..., 25:55], second[..., 25:55])
     torch.testing.assert_close(both[..., 10:40, 10:25], 1 - frames[..., 10:40, 10:25])
 

@@ -77,7 +77,7 @@ import ipywidgets as W
 from PIL import Image
 from matplotlib.figure import Figure
 from IPython.display import display
-from faceanon.plots.results import preview
+from faceanon.plots.results import preview_png
 
 def png(shade):
     Image.new('RGB', (40, 40), (shade % 256, 80, 80)).save(out := io.BytesIO(), 'png')
@@ -98,7 +98,8 @@ def redraw(_=None):
     shown.value = png(ord(kinds[8].value) + 50 * kinds[9].value + kinds[-1].value)
     with plot:
         plot.clear_output(wait=True)
-        fig = Figure(figsize=(2, 1)); fig.text(.1, .5, repr([k.value for k in kinds[8:]])[-40:]); display(preview(fig))
+        fig = Figure(figsize=(2, 1)); fig.text(.1, .5, repr([k.value for k in kinds[8:]])[-40:])
+        display(preview_png(fig))
         print([k.value for k in kinds[10:]])
 
 def go(by):
@@ -125,8 +126,8 @@ def test_live_controls_of_every_kind_are_found_alive(lab):
 REVIEW = '''
 import av, numpy as np
 from faceanon.interactive.review_widgets import review_widget
-from faceanon.video.tracking import Face, FrameFaces, write_sidecar
-from faceanon.video.anonymize import MASK, anonymize_video, read_frames
+from faceanon.video.tracking import TrackedFace, FrameFaces, write_sidecar
+from faceanon.video.anonymize import MASK_CONFIG, anonymize_video, read_video_frames
 
 with av.open('film.mp4', 'w') as out:
     stream = out.add_stream('libx264', rate=25)
@@ -135,10 +136,10 @@ with av.open('film.mp4', 'w') as out:
     picture[20:36, 20:36] = picture[20:36, 80:96] = 250
     for _ in range(30): out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
     out.mux(stream.encode())
-faces = tuple(Face(n, (x, 20., x + 16., 36.), .9, 'found') for n, x in enumerate((20., 80.)))
-rows = [FrameFaces(i, frame.pts, faces) for i, frame in enumerate(read_frames('film.mp4'))]
+faces = tuple(TrackedFace(n, (x, 20., x + 16., 36.), .9, 'found') for n, x in enumerate((20., 80.)))
+rows = [FrameFaces(i, frame.pts, faces) for i, frame in enumerate(read_video_frames('film.mp4'))]
 write_sidecar('hidden.mp4.faces.jsonl', dict(video='film.mp4', width=128, height=64, detector='', enlarge=1.), rows)
-anonymize_video('film.mp4', 'hidden.mp4', MASK.method, None, sidecar='hidden.mp4.faces.jsonl')
+anonymize_video('film.mp4', 'hidden.mp4', MASK_CONFIG.method, None, sidecar='hidden.mp4.faces.jsonl')
 review_widget('film.mp4', 'hidden.mp4')
 '''
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceanon import cli
-from faceanon.models.face_detectors import Found
+from faceanon.models.face_detectors import Detections
 
 SQUARE = 24
 
@@ -30,7 +30,7 @@ class FindBright:
             y, x = (frame.amin(0) > .85).nonzero(as_tuple=True)
             if len(y) > 50: rows.append([i, x.min(), y.min(), x.max() + 1, y.max() + 1])
         boxes = torch.tensor(rows, dtype=torch.int64).reshape(-1, 5)
-        return Found(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), float('nan')))
+        return Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), float('nan')))
 
     def __call__(self, frames): return self.detect(frames).boxes
 
@@ -45,7 +45,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def typed(*words, **more): return CliRunner().invoke(cli.command_line(), ['anonymize', *map(str, words)], **more)
+def typed(*words, **more): return CliRunner().invoke(cli.build_command(), ['anonymize', *map(str, words)], **more)
 
 
 def scene(x=30, y=20):
@@ -479,7 +479,7 @@ def person(monkeypatch, same):
         def detect(self, frames):
             found = super().detect(frames)
             points = torch.tensor([[30., 40], [60, 40], [45, 55], [32, 70], [58, 70]])
-            return Found(found.boxes, found.scores, points.expand(len(found.boxes), 5, 2))
+            return Detections(found.boxes, found.scores, points.expand(len(found.boxes), 5, 2))
     class Recogniser:
         calls = 0
         def embed(self, faces):
@@ -508,11 +508,11 @@ def test_a_person_without_a_face_is_told(place, monkeypatch):
 
 def test_help_has_the_exit_codes():
     for words in (['--help'], ['anonymize', '--help'], ['audit', '--help'], ['data', 'check', '--help']):
-        result = CliRunner().invoke(cli.command_line(), words)
+        result = CliRunner().invoke(cli.build_command(), words)
         assert result.exit_code == 0 and 'Exit codes: 0 all done' in ' '.join(result.output.split())
 
 
-def audit(*words): return no_traceback(CliRunner().invoke(cli.command_line(), ['audit', *map(str, words)]))
+def audit(*words): return no_traceback(CliRunner().invoke(cli.build_command(), ['audit', *map(str, words)]))
 
 
 def test_an_audit_tells_a_clear_face_from_a_hidden_one(place):
@@ -605,7 +605,7 @@ def test_an_audit_looks_with_another_detector_where_it_can(place, monkeypatch):
     assert detectors(*named, '--detector', 'centerface')[0]['name'] == 'CenterFace'
     used, notes, _ = detectors()
     assert used == dict(name='CenterFace', hidden_by=None) and 'is not known' in notes
-    assert cli.other_detector('YuNet') == 'centerface'
+    assert cli.independent_detector('YuNet') == 'centerface'
 
 
 def test_an_audit_refuses_the_list_of_another_film(place):
@@ -622,22 +622,22 @@ def test_data_check_shows_what_is_missing(monkeypatch):
         @staticmethod
         def check_data(root): return [dict(set='lfw', what='pictures', found=2, official=3, missing='1 pictures')]
     monkeypatch.setitem(sys.modules, 'faceanon.data.check', Folders)
-    result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.'])
+    result = CliRunner().invoke(cli.build_command(), ['data', 'check', '.'])
     assert result.exit_code == 1 and '1 pictures' in result.stdout
-    result = CliRunner().invoke(cli.command_line(), ['data', 'check', '.', '--json'])
+    result = CliRunner().invoke(cli.build_command(), ['data', 'check', '.', '--json'])
     assert json.loads(result.stdout)[0]['found'] == 2
 
 
 def test_what_needs_a_checkout_says_so(place):
     for words in (['train'], ['evaluate', 'mask'], ['figures']):
-        result = no_traceback(CliRunner().invoke(cli.command_line(), words))
+        result = no_traceback(CliRunner().invoke(cli.build_command(), words))
         assert result.exit_code == 3 and 'no checkout' in result.stderr
 
 
 def test_evaluate_prints_rows(monkeypatch):
     from faceanon.evaluation import experiment
     monkeypatch.setattr(cli, 'project_root', lambda: None)
-    monkeypatch.setattr(experiment, 'evaluate_all', lambda jobs, workers: [dict(name=job[0]) for job in jobs])
+    monkeypatch.setattr(experiment, 'evaluate_methods', lambda jobs, workers: [dict(name=job[0]) for job in jobs])
     monkeypatch.setattr(experiment, 'tradeoff_row', lambda row, cfg: dict(method=row['name'], eer=.25))
-    result = CliRunner().invoke(cli.command_line(), ['evaluate', 'mask', 'blur8', '--preset', 'toy'])
+    result = CliRunner().invoke(cli.build_command(), ['evaluate', 'mask', 'blur8', '--preset', 'toy'])
     assert result.stdout.split() == ['method', 'eer', 'mask', '0.250', 'blur8', '0.250']

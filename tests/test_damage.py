@@ -16,16 +16,16 @@ from click.testing import CliRunner
 from test_video import COUNT, FILES, SEEN, bright, brightest, draw, leftovers, mask, moments, sounds
 
 from faceanon import cli
-from faceanon.models.face_detectors import Found
+from faceanon.models.face_detectors import Detections
 from faceanon.video.anonymize import (
-    DAMAGED,
-    ON_DOUBT,
+    DAMAGED_FRAME,
+    VIDEO_ON_DOUBT,
     VideoError,
     anonymize_video,
-    probe,
-    read_frames,
-    sidecar_of,
-    sweep,
+    probe_video,
+    read_video_frames,
+    remove_stale_parts,
+    sidecar_path,
 )
 from faceanon.video.tracking import read_sidecar, write_sidecar
 
@@ -70,10 +70,10 @@ def hurt(path, out, numbers, how):
     return [there[number][2] for number in numbers]
 
 
-def shown(path): return [frame.to_ndarray(format='gray').max() for frame in read_frames(path)]
+def shown(path): return [frame.to_ndarray(format='gray').max() for frame in read_video_frames(path)]
 
 
-@pytest.mark.parametrize('on_doubt', ON_DOUBT)
+@pytest.mark.parametrize('on_doubt', VIDEO_ON_DOUBT)
 @pytest.mark.parametrize('name', ['b-frames.mp4', 'sound.mkv', 'plain.mov', 'mjpeg.avi', 'vp9.webm', 'h265.mp4',
                                   'ffv1.mkv'])
 @pytest.mark.parametrize('number', [0, 7, COUNT - 1])
@@ -86,8 +86,8 @@ def test_a_damaged_packet_shows_nobody_and_shifts_nothing(whole, tmp_path, name,
         if on_doubt != 'stop': assert 'found no frame' in str(error) and number == 0, "no first picture, no other"
         assert not out.exists() and leftovers(tmp_path) == []
         return
-    rows = list(read_sidecar(sidecar_of(out))[1])
-    doubted = [row.frame for row in rows if row.doubt.startswith(DAMAGED)]
+    rows = list(read_sidecar(sidecar_path(out))[1])
+    doubted = [row.frame for row in rows if row.doubt.startswith(DAMAGED_FRAME)]
     assert report['damaged'] == len(doubted) and report['frames'] == len(rows) == COUNT
     dropped = doubted if on_doubt == 'drop-frame' else []
     later = [t for i, t in enumerate(times) if i not in dropped]
@@ -98,13 +98,13 @@ def test_a_damaged_packet_shows_nobody_and_shifts_nothing(whole, tmp_path, name,
     if on_doubt == 'mask': assert [i for i, light in enumerate(after) if light < 40] == doubted, "whole and no other"
     if on_doubt == 'hold' and 0 < min(doubted, default=0): assert min(after) > 70, "the last good frame, never black"
     if on_doubt == 'stop': assert doubted == [], "not marked, and looked at like any other"
-    elif number == 7: assert lost*probe(path).time_base in [times[i] for i in doubted]
+    elif number == 7: assert lost*probe_video(path).time_base in [times[i] for i in doubted]
 
 
 def test_hold_repeats_the_last_good_frame(whole, tmp_path):
     hurt(whole/'plain.mov', tmp_path/'a.mov', [5, 6], 'zeros')
     anonymize_video(tmp_path/'a.mov', tmp_path/'o.mov', mask, bright, on_doubt='hold')
-    frames = [f.to_ndarray(format='gray').astype(int) for f in read_frames(tmp_path/'o.mov')]
+    frames = [f.to_ndarray(format='gray').astype(int) for f in read_video_frames(tmp_path/'o.mov')]
     for i in (5, 6): assert abs(frames[i] - frames[4]).max() < 9
     assert abs(frames[7] - frames[4]).max() > 60
 
@@ -125,8 +125,8 @@ def test_damage_is_hidden_whatever_the_list_says(whole, tmp_path):
 def test_a_picture_that_is_marked_is_neither_looked_at_nor_trusted(whole, tmp_path):
     path, noted, asked = tmp_path/'a.mov', {}, []
     hurt(whole/'plain.mov', path, [7], 'noise')
-    frames = [frame.to_ndarray(format='gray').max() for frame in read_frames(path, noted)]
-    assert noted == {7: f'{DAMAGED}: its picture is incomplete'} and frames[7] > SEEN, "it shows something"
+    frames = [frame.to_ndarray(format='gray').max() for frame in read_video_frames(path, noted)]
+    assert noted == {7: f'{DAMAGED_FRAME}: its picture is incomplete'} and frames[7] > SEEN, "it shows something"
     def find(frames):
         asked.append(len(frames))
         return bright(frames)
@@ -147,9 +147,9 @@ def test_many_damaged_frames_end_in_no_error(whole, tmp_path):
 
 def test_damage_is_an_error_to_whoever_does_not_take_note(whole, tmp_path):
     hurt(whole/'plain.mov', tmp_path/'a.mov', [3], 'zeros')
-    with pytest.raises(VideoError, match='frame 3 is damaged'): list(read_frames(tmp_path/'a.mov'))
+    with pytest.raises(VideoError, match='frame 3 is damaged'): list(read_video_frames(tmp_path/'a.mov'))
     noted = {}
-    assert len(list(read_frames(tmp_path/'a.mov', noted))) == COUNT and list(noted) == [3]
+    assert len(list(read_video_frames(tmp_path/'a.mov', noted))) == COUNT and list(noted) == [3]
 
 
 def test_where_a_packet_may_be_no_picture_damage_is_an_error(whole, tmp_path):
@@ -192,12 +192,12 @@ class FindBright:
 
     def detect(self, frames):
         boxes = bright(frames)
-        return Found(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), float('nan')))
+        return Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), float('nan')))
 
     def __call__(self, frames): return bright(frames)
 
 
-def typed(*words): return CliRunner().invoke(cli.command_line(), ['anonymize', '--method', 'mask', *map(str, words)])
+def typed(*words): return CliRunner().invoke(cli.build_command(), ['anonymize', '--method', 'mask', *map(str, words)])
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_the_line_tells_of_damage_and_an_audit_is_not_shifted(command, rotate):
     result = typed('a.mov', '-o', 'b.mov')
     assert result.exit_code == 0 and '2 damaged' in result.output and '2 doubts' in result.output
     words = ['audit', 'b.mov', '--original', 'a.mov', '--faces', 'b.mov.faces.jsonl', '--max-leak', '0']
-    result = CliRunner().invoke(cli.command_line(), words)
+    result = CliRunner().invoke(cli.build_command(), words)
     assert result.exit_code == 0 and 'None of 18 faces' in result.output
 
 
@@ -369,7 +369,7 @@ def started(path, out):
 
 def lights(path):
     "Of all frames that can be had from what a killed run left."
-    try: return [frame.to_ndarray(format='gray').max() for frame in read_frames(path, {})]
+    try: return [frame.to_ndarray(format='gray').max() for frame in read_video_frames(path, {})]
     except VideoError: return []
 
 
@@ -406,7 +406,7 @@ def test_only_parts_of_processes_that_are_gone_are_removed(tmp_path):
     stay = [f'.a.part-{here}.mp4', f'a.part-{gone}.mp4', '.part-x.mp4', '.e.part-0.mp4', f'.f.part-{10**30}.mp4',
             f'.g.part-{gone}x.mp4', '.h.mp4']
     for name in stay: (tmp_path/name).touch()
-    sweep(tmp_path)
+    remove_stale_parts(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(stay)
 
 

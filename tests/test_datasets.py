@@ -13,13 +13,13 @@ from faceanon.data.lfw import (
     JHMDB,
     LFW,
     DataError,
+    boxes_from_masks,
     clip_source,
     data_folder,
     drop_shared_sources,
     lfw_pairs,
-    mask_boxes,
-    read_faces,
-    read_split,
+    read_face_table,
+    read_jhmdb_split,
     read_video,
 )
 from faceanon.faces import crop_faces, enlarge_boxes, to_float
@@ -263,7 +263,7 @@ def test_a_picture_of_another_size_is_refused(broken):
 def test_a_wrong_row_of_faces_is_named(tmp_path, row, says):
     path = tmp_path/'faces.csv'
     path.write_text(','.join(('image', *FACE_COLUMNS)) + '\n' + row + '\n')
-    with pytest.raises(DataError) as e: read_faces(path, ('image',))
+    with pytest.raises(DataError) as e: read_face_table(path, ('image',))
     assert says in str(e.value)
 
 
@@ -311,7 +311,7 @@ def test_a_mask_of_a_single_frame_is_read(tmp_path):
     mask = np.zeros((240, 320), np.uint8)
     mask[239, 319] = 1
     savemat(tmp_path/'m.mat', dict(part_mask=mask))
-    assert mask_boxes(tmp_path/'m.mat').tolist() == [[319, 239, 320, 240]]
+    assert boxes_from_masks(tmp_path/'m.mat').tolist() == [[319, 239, 320, 240]]
 
 
 @pytest.mark.parametrize('value', [None, ''])
@@ -329,7 +329,7 @@ def test_the_variable_names_the_folder(monkeypatch, whole):
 
 @pytest.mark.parametrize('call', [
     lambda root: LFW('valid', root=root), lambda root: JHMDB('valid', root=root),
-    lambda root: JHMDB('test', split=4, root=root), lambda root: JHMDB('test', stride=0, root=root),
+    lambda root: JHMDB('test', fold=4, root=root), lambda root: JHMDB('test', stride=0, root=root),
 ])
 def test_a_wrong_choice_is_no_damage(whole, call):
     with pytest.raises(ValueError, match="must be") as e: call(whole)
@@ -358,7 +358,7 @@ def test_the_real_jhmdb():
     train, test = JHMDB('train', height=120, stride=3), JHMDB('test', stride=4)
     sources = [{clip_source(c.name, c.action) for c in side.clips} for side in (train, test)]
     assert not sources[0] & sources[1]
-    actions, sides = read_split(data_folder('jhmdb'), 1)
+    actions, sides = read_jhmdb_split(data_folder('jhmdb'), 1)
     assert len(train.clips) + len(train.left_out) == len(sides[1]) and len(test.clips) == len(sides[2])
     assert {c.action for c in train.clips} == {c.action for c in test.clips} == {*actions}
     for index in range(0, len(train), 400):

@@ -15,14 +15,14 @@ from faceanon.data.lfw import DataError
 from faceanon.evaluation import experiment
 from faceanon.evaluation.attackers import ATTACKERS
 from faceanon.evaluation.experiment import (
-    data_settings,
-    evaluate,
-    evaluate_all,
-    faces_of,
-    find_m,
-    frames_of,
-    method_named,
-    privacy,
+    checkpoint_path,
+    data_config,
+    evaluate_method,
+    evaluate_methods,
+    evaluate_privacy,
+    faces_for_role,
+    frames_for_role,
+    method_by_name,
 )
 from faceanon.models.baselines import BASELINES
 
@@ -41,8 +41,8 @@ def shared(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def out(shared, monkeypatch):
     monkeypatch.setenv('FACEANON_OUT', str(shared))
-    faces_of.cache_clear()
-    frames_of.cache_clear()
+    faces_for_role.cache_clear()
+    frames_for_role.cache_clear()
     return shared
 
 
@@ -51,19 +51,20 @@ def test_the_real_preset_without_data_is_a_clear_error(folder, tmp_path, monkeyp
     if folder is None: monkeypatch.delenv('FACEANON_DATA', raising=False)
     else: monkeypatch.setenv('FACEANON_DATA', folder and str(tmp_path))
     says = 'expected lfw|expected jhmdb' if folder else 'FACEANON_DATA is not set'
-    cfg = data_settings(get_preset('real'))
-    for ask in (lambda: faces_of(cfg, 'train'), lambda: frames_of(cfg, 'train'), lambda: evaluate('mask', cfg)):
+    cfg = data_config(get_preset('real'))
+    for ask in (lambda: faces_for_role(cfg, 'train'), lambda: frames_for_role(cfg, 'train'),
+                lambda: evaluate_method('mask', cfg)):
         with pytest.raises(DataError, match=says): ask()
 
 
 def test_what_is_drawn_is_read_the_next_time(monkeypatch):
-    first = faces_of(data_settings(CFG), 'known'), frames_of(data_settings(CFG), 'test')
-    faces_of.cache_clear()
-    frames_of.cache_clear()
+    first = faces_for_role(data_config(CFG), 'known'), frames_for_role(data_config(CFG), 'test')
+    faces_for_role.cache_clear()
+    frames_for_role.cache_clear()
     def never(*_): raise AssertionError("drawn twice")
     monkeypatch.setattr(experiment, 'make_face', never)
     monkeypatch.setattr(experiment, 'make_frame', never)
-    again = faces_of(data_settings(CFG), 'known'), frames_of(data_settings(CFG), 'test')
+    again = faces_for_role(data_config(CFG), 'known'), frames_for_role(data_config(CFG), 'test')
     for a, b in zip(first, again): assert torch.equal(a[0], b[0])
     assert torch.equal(first[0][1], again[0][1])
     for a, b in zip(first[1][1], again[1][1]): assert all(torch.equal(a[k], b[k]) for k in (*a, *b))
@@ -71,41 +72,43 @@ def test_what_is_drawn_is_read_the_next_time(monkeypatch):
 
 def test_drawing_that_fails_leaves_nothing_to_read():
     def broken(): raise OSError("no space")
-    with pytest.raises(OSError, match='no space'): experiment.kept('broken', broken)
-    assert experiment.kept('broken', lambda: dict(x=torch.ones(2)))['x'].tolist() == [1, 1]
+    with pytest.raises(OSError, match='no space'): experiment.cached('broken', broken)
+    assert experiment.cached('broken', lambda: dict(x=torch.ones(2)))['x'].tolist() == [1, 1]
 
 
 def test_an_unknown_method_is_one_clear_error():
     for name in ('blurr8', 'learned@7', 'learned'):
         says = f"no M called '{name.split('@')[0]}'.*`make train` makes it"
-        with pytest.raises(FileNotFoundError, match=says) as error: method_named(name, CFG)
+        with pytest.raises(FileNotFoundError, match=says) as error: method_by_name(name, CFG)
         assert error.value.__cause__ is None and error.value.__context__ is None
     with pytest.raises(FileNotFoundError, match='toy-5-other.anonymizer-300.safetensors'):
-        find_m('other@300', replace(CFG, seed=5))
+        checkpoint_path('other@300', replace(CFG, seed=5))
 
 
 def test_rows_are_made_once_and_again_for_another_budget(monkeypatch):
-    rows = evaluate_all(JOBS, workers=1)
+    rows = evaluate_methods(JOBS, workers=1)
     assert [row['method'] for row in rows] == ['mask', 'none']
     path = runs_dir()/'toy-rows'/'val-mask-0-cnn.json'
     assert json.loads(path.read_text()) == rows[0]
     def never(*_): raise AssertionError("made twice")
-    monkeypatch.setattr(experiment, 'utility', never)
-    assert evaluate_all(JOBS, workers=1) == rows
+    monkeypatch.setattr(experiment, 'evaluate_utility', never)
+    assert evaluate_methods(JOBS, workers=1) == rows
     for changes in (dict(attack_steps=3), dict(finetune_steps=2)):
-        with pytest.raises(AssertionError, match='made twice'): evaluate('mask', replace(CFG, **changes), 'val', JUDGE)
-    with pytest.raises(AssertionError, match='made twice'): evaluate('mask', CFG, 'val')  # all attackers: another row
+        with pytest.raises(AssertionError, match='made twice'):
+            evaluate_method('mask', replace(CFG, **changes), 'val', JUDGE)
+    # all attackers: another row
+    with pytest.raises(AssertionError, match='made twice'): evaluate_method('mask', CFG, 'val')
 
 
 def test_a_method_that_draws_noise_is_measured_on_the_same_pictures_again(monkeypatch):
     seen = []  # an untrained A finds nothing in any picture, so the pictures themselves are compared
-    monkeypatch.setattr(experiment, 'average_precisions', lambda A, frames, *rest: seen.append(frames) or dict(map50=0))
-    method = method_named('noise01', CFG)
+    monkeypatch.setattr(experiment, 'evaluate_detector', lambda A, frames, *rest: seen.append(frames) or dict(map50=0))
+    method = method_by_name('noise01', CFG)
     attacked = []
     for drawn_before in (1, 2):
         torch.rand(drawn_before)
-        experiment.utility(method, CFG, 'val')
-        attacked.append(privacy(method, CFG, 'val', JUDGE))
+        experiment.evaluate_utility(method, CFG, 'val')
+        attacked.append(evaluate_privacy(method, CFG, 'val', JUDGE))
     assert torch.equal(seen[0], seen[2])
     assert attacked[0] == attacked[1]
 
@@ -119,7 +122,7 @@ def test_every_attacker_learns_at_its_own_rate_and_seed(monkeypatch):
         yield from train(attacker, *args, **kwargs)
         assert not all(torch.equal(a, b) for a, b in zip(before, attacker.net.parameters()))
     monkeypatch.setattr(experiment, 'train_attacker', watched)
-    privacy(BASELINES['none'], CFG, 'val')
+    evaluate_privacy(BASELINES['none'], CFG, 'val')
     assert asked == [(name, dict(lr=recipe.lr, seed=CFG.seed)) for name, recipe in ATTACKERS.items()]
 
 
@@ -129,15 +132,15 @@ import torch
 from faceanon.evaluation import experiment
 from faceanon.config import get_preset
 torch.set_num_threads(1)
-utility = experiment.utility
+utility = experiment.evaluate_utility
 def slow(method, cfg, side):
     if method is not experiment.BASELINES['mask']:
         print('second', flush=True)
         time.sleep(600)
     return utility(method, cfg, side)
-experiment.utility = slow
+experiment.evaluate_utility = slow
 cfg = get_preset('toy', **{changes})
-experiment.evaluate_all([(name, cfg, 'val', ('cnn',)) for name in ('mask', 'none')], workers=1)
+experiment.evaluate_methods([(name, cfg, 'val', ('cnn',)) for name in ('mask', 'none')], workers=1)
 '''
 
 
@@ -155,17 +158,17 @@ def test_a_killed_evaluation_goes_on_from_the_rows_that_are_done(tmp_path, monke
     when = done.stat().st_mtime_ns
     assert [p.name for p in done.parent.iterdir()] == [done.name]
     time.sleep(.01)
-    rows = evaluate_all(JOBS, workers=1)
+    rows = evaluate_methods(JOBS, workers=1)
     assert [row['method'] for row in rows] == ['mask', 'none']
     assert done.stat().st_mtime_ns == when and rows[0] == json.loads(done.read_text())
 
 
 def test_workers_start_from_a_notebook(out):
     "IPython puts the notebook's name where a worker would look for a script to run."
-    code = ('from faceanon.config import get_preset\nfrom faceanon.evaluation.experiment import evaluate_all\n'
+    code = ('from faceanon.config import get_preset\nfrom faceanon.evaluation.experiment import evaluate_methods\n'
             'cfg = get_preset("toy", attack_faces=2, test_faces=2, frames=6, attack_steps=2, finetune_steps=1, '
             'a_warmup=2, seed=5)\n'
-            'rows = evaluate_all([(name, cfg, "val", ("cnn",)) for name in ("mask", "none")], 2)\n'
+            'rows = evaluate_methods([(name, cfg, "val", ("cnn",)) for name in ("mask", "none")], 2)\n'
             'print("rows of", *(row["method"] for row in rows))')
     cells = [dict(cell_type='code', id='a', metadata={}, source=code, outputs=[], execution_count=None)]
     path = out/'pool.ipynb'

@@ -11,17 +11,17 @@ from torch.autograd import gradcheck
 from faceanon.faces import (
     SPHEREFACE_POINTS,
     align_faces,
+    annotated_face_detector,
+    batch_boxes,
     check_boxes,
-    check_pictures,
+    check_images,
     crop_faces,
-    crop_landmarks,
     enlarge_boxes,
-    frame_boxes,
-    known_faces,
+    landmarks_in_crops,
     paste_faces,
     replace_faces,
     resize,
-    similarity,
+    similarity_transform,
     to_float,
     to_uint8,
 )
@@ -193,9 +193,9 @@ def test_a_clipped_face_covers_what_is_left_of_it():
 
 def test_boxes_of_frames_become_rows_in_order():
     per_frame = [torch.empty(0, 4), torch.tensor([[0.1, 0.9, 5.0, 5.1], [2, 2, 3, 3]]), torch.tensor([[1, 2, 3, 4]])]
-    assert frame_boxes(per_frame).tolist() == [[1, 0, 0, 5, 6], [1, 2, 2, 3, 3], [2, 1, 2, 3, 4]]
-    assert frame_boxes([torch.empty(0), torch.empty(0, 4)]).shape == (0, 5)
-    assert frame_boxes(per_frame).dtype == torch.int64
+    assert batch_boxes(per_frame).tolist() == [[1, 0, 0, 5, 6], [1, 2, 2, 3, 3], [2, 1, 2, 3, 4]]
+    assert batch_boxes([torch.empty(0), torch.empty(0, 4)]).shape == (0, 5)
+    assert batch_boxes(per_frame).dtype == torch.int64
 
 
 @pytest.mark.parametrize('row, rule', [
@@ -216,7 +216,7 @@ def test_boxes_that_are_no_numbers_are_refused(value):
     boxes = torch.tensor([[0, 1, 1, 5, 5], [0, 1, 1, value, 5]])
     for use in (lambda: check_boxes(boxes, HEIGHT, WIDTH), lambda: enlarge_boxes(boxes, 2, HEIGHT, WIDTH)):
         with pytest.raises(ValueError, match="box 1 .*finite"): use()
-    with pytest.raises(ValueError, match="box 1 .*finite .frame 0"): frame_boxes([boxes[:, 1:]])
+    with pytest.raises(ValueError, match="box 1 .*finite .frame 0"): batch_boxes([boxes[:, 1:]])
 
 
 @pytest.mark.parametrize('boxes, rule', [
@@ -235,8 +235,8 @@ def test_boxes_of_another_kind_are_refused(boxes, rule):
     (torch.ones(1, 3, 4, 4).byte(), TypeError, "uint8"), (np.ones((1, 3, 4, 4)), TypeError, "ndarray"),
 ])
 def test_what_is_no_picture_is_refused(pictures, error, rule):
-    with pytest.raises(error, match=rule): check_pictures(pictures, 'frames')
-    with pytest.raises(error, match='frames'): check_pictures(pictures, 'frames')
+    with pytest.raises(error, match=rule): check_images(pictures, 'frames')
+    with pytest.raises(error, match='frames'): check_images(pictures, 'frames')
 
 
 def test_replacements_must_be_as_many_and_pictures():
@@ -260,10 +260,10 @@ def test_landmarks_follow_their_crop():
     frames, boxes = ramp(), torch.tensor([[0, 10, 5, 40, 25]])
     landmarks = torch.tensor([[[20., 10.], [30., 10.], [25., 15.], [21., 20.], [29., 20.]]])
     face = crop_faces(frames, boxes, 60)[0]
-    for (x, y), (u, v) in zip(landmarks[0].tolist(), crop_landmarks(landmarks, boxes, 60)[0].tolist()):
+    for (x, y), (u, v) in zip(landmarks[0].tolist(), landmarks_in_crops(landmarks, boxes, 60)[0].tolist()):
         red, green, _ = colour_at(face, u, v)
         assert (red.item()*WIDTH, green.item()*HEIGHT) == pytest.approx((x, y), abs=1e-3)
-    with pytest.raises(ValueError, match="1 faces, 2 boxes"): crop_landmarks(landmarks, boxes.repeat(2, 1), 60)
+    with pytest.raises(ValueError, match="1 faces, 2 boxes"): landmarks_in_crops(landmarks, boxes.repeat(2, 1), 60)
 
 
 @pytest.mark.parametrize('size', [(112, 96), (56, 48)])
@@ -283,7 +283,7 @@ def test_aligned_landmarks_lie_on_the_points(degrees, zoom, shift, size):
 
 def test_no_similarity_fits_better_than_ours():
     start, end = torch.randn(2, 1, 5, 2, dtype=torch.float64)*30
-    ours = similarity(start, end)
+    ours = similarity_transform(start, end)
     def error(warp): return (start @ warp[:, :, :2].transpose(1, 2) + warp[:, None, :, 2] - end).square().sum()
     for step in 1e-3*torch.randn(50, 4, dtype=torch.float64):
         a, b, s, t = step
@@ -302,7 +302,7 @@ def test_landmarks_that_give_no_warp_are_refused(landmarks, rule):
 
 def test_known_faces_answer_whatever_the_frames():
     boxes = random_boxes(4)
-    assert known_faces(boxes)(noise()) is boxes
+    assert annotated_face_detector(boxes)(noise()) is boxes
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from toy_game import CFG, changed, toy_batch, toy_data, toy_nets, weights
 
-from faceanon.config import DECODERS, seed_everything
+from faceanon.config import DECODER_LOSSES, seed_everything
 
 # --- planting ---
 
@@ -45,7 +45,7 @@ def planted(wanted, name, *swaps):
 class Painter(nn.Module):
     "An M that paints its first face black and each further one lighter."
     def mean_code(self, faces): return faces[:, :1, :8, :8]
-    def send(self, code): return code
+    def add_noise(self, code): return code
     def decode(self, code): return shades(len(code))[:, None, None, None].expand(-1, 3, CFG.face_size, CFG.face_size)
 
 
@@ -76,9 +76,9 @@ def check_adversarial_term_hides_the_name(training):
     "20 steps with this term alone: D's loss on M's pictures rises, or its answer comes closer to the uniform one."
     for objective in ('negative', 'confusion'):
         cfg = replace(CFG, d_pool=1, objective=objective, decoder='plays',
-                      det_weight=0, l1_weight=0, rate_weight=0, read_weight=0)
+                      det_weight=0, l1_weight=0, rate_weight=0, code_adv_weight=0)
         nets, batch = replace(toy_nets(cfg, loudness=50), A=Watcher()), toy_batch()
-        opt_d, opt_ma = training.new_optimizers(nets, cfg)
+        opt_d, opt_ma = training.make_optimizers(nets, cfg)
         for step in range(15): training.update_d(nets, opt_d, batch.faces, batch.ids, cfg, step)
         before = doubt(nets, batch, objective)
         for _ in range(20): training.update_ma(nets, opt_ma, batch, cfg, 0)
@@ -86,10 +86,10 @@ def check_adversarial_term_hides_the_name(training):
 
 
 def check_d_stands_still_in_ms_step(training):
-    for objective, decoder in itertools.product(('negative', 'confusion'), DECODERS):
+    for objective, decoder in itertools.product(('negative', 'confusion'), DECODER_LOSSES):
         nets, cfg = toy_nets(), replace(CFG, objective=objective, decoder=decoder)
         before = weights(nets)
-        training.update_ma(nets, training.new_optimizers(nets, cfg)[1], toy_batch(), cfg, 0)
+        training.update_ma(nets, training.make_optimizers(nets, cfg)[1], toy_batch(), cfg, 0)
         assert changed(nets, before) == 'MA'
         watchers = [*nets.D.parameters(), *nets.R.parameters()]
         assert all(p.grad is None for p in watchers), "a gradient was left behind"
@@ -97,10 +97,10 @@ def check_d_stands_still_in_ms_step(training):
 
 
 def check_each_face_is_in_its_place(training):
-    nets, cfg = replace(toy_nets(), M=Painter(), A=Watcher()), replace(CFG, read_weight=0, batch_frames=6)
+    nets, cfg = replace(toy_nets(), M=Painter(), A=Watcher()), replace(CFG, code_adv_weight=0, batch_frames=6)
     batch = toy_batch(cfg)
     assert batch.boxes[:, 0].bincount().max() > 1, "no frame with several faces"
-    training.play(nets, batch, cfg, 0)
+    training.generator_losses(nets, batch, cfg, 0)
     expected = batch.frames.clone()
     colours = shades(len(batch.faces) + len(batch.boxes))[len(batch.faces):]
     for (frame, x1, y1, x2, y2), colour in zip(batch.boxes.tolist(), colours):
@@ -118,7 +118,7 @@ def check_anneal_moves(training):
         return noting
     with patch.multiple(training, angular_softmax_loss=note(training.angular_softmax_loss),
                         negative_loss=note(training.negative_loss)):
-        list(training.fit(toy_nets(cfg), toy_data(), cfg))
+        list(training.adversarial_steps(toy_nets(cfg), toy_data(), cfg))
     def published(step): return max(5., 1500/(1 + .1*step))
     expected = []
     for step in range(cfg.steps):
@@ -126,7 +126,7 @@ def check_anneal_moves(training):
         expected += [('negative_loss', published(2*step))]
     assert [name for name, _ in seen] == [name for name, _ in expected]
     assert [weight for _, weight in seen] == pytest.approx([weight for _, weight in expected])
-    assert training.anneal(10**6) == 5
+    assert training.anneal_weight(10**6) == 5
 
 
 def check_metrics_count_right(metrics):
@@ -156,14 +156,14 @@ def check_metrics_count_right(metrics):
 
 def check_training_obeys_its_seed(training):
     "The draws come from `cfg.seed` and from nothing else."
-    draw, nets, batches = training.draw_batch, toy_nets(), []
+    draw, nets, batches = training.sample_batch, toy_nets(), []
     def keep(*args):
         batches.append(draw(*args))
         return batches[-1]
     def drawn(seed, noise):
         seed_everything(noise)
-        with patch.object(training, 'draw_batch', keep):
-            next(training.fit(nets, toy_data(), replace(CFG, seed=seed)))
+        with patch.object(training, 'sample_batch', keep):
+            next(training.adversarial_steps(nets, toy_data(), replace(CFG, seed=seed)))
         return batches[-1]
     first, again, other = drawn(0, 0), drawn(0, 1), drawn(1, 0)
     for part in ('faces', 'frames', 'boxes'):
@@ -216,7 +216,7 @@ def test_the_real_code_passes(check): check(copy_of(CHECKS[check]))
 
 FAULTS = {
     'the adversarial term is added': (check_adversarial_term_hides_the_name, 'training.adversarial', (
-        'adv=cfg.adv_weight*adversarial_loss(', 'adv=-cfg.adv_weight*adversarial_loss(')),
+        'loss_adv=cfg.adv_weight*adversarial_loss(', 'loss_adv=-cfg.adv_weight*adversarial_loss(')),
     'the negative loss is positive': (check_adversarial_term_hides_the_name, 'training.losses', (
         'return -angular_softmax_loss(', 'return angular_softmax_loss(')),
     'confusion is certainty': (check_adversarial_term_hides_the_name, 'training.losses', (

@@ -13,20 +13,28 @@ from skimage import data
 from torch.autograd import gradcheck
 from torchvision.ops import box_iou
 
-from faceanon.faces import SPHEREFACE_POINTS, SPHEREFACE_SIZE, align_faces, check_boxes, known_faces, resize, to_uint8
+from faceanon.faces import (
+    SPHEREFACE_POINTS,
+    SPHEREFACE_SIZE,
+    align_faces,
+    annotated_face_detector,
+    check_boxes,
+    resize,
+    to_uint8,
+)
 from faceanon.models import face_detectors
 from faceanon.models.face_detectors import (
     CenterFace,
-    Found,
+    Detections,
     YuNet,
     centerface_weights,
-    checked_finder,
+    checked_face_detector,
     decode_centerface,
-    find_near,
-    find_with_scores,
-    network_pictures,
-    surely_other,
-    surely_same,
+    detect_faces,
+    detect_near,
+    resize_and_pad,
+    surely_other_person,
+    surely_same_person,
 )
 
 cv2 = pytest.importorskip('cv2')
@@ -109,7 +117,7 @@ def test_a_side_that_is_no_multiple_of_32_moves_nothing(scene, height, width):
 def test_frames_together_give_what_frames_alone_give(scene, monkeypatch):
     frames = torch.cat([scene, scene.flip(0)])
     together = CenterFace().detect(frames)
-    monkeypatch.setattr(face_detectors, 'PIXELS_A_CALL', 2*224*320)
+    monkeypatch.setattr(face_detectors, 'MAX_PIXELS_PER_CALL', 2*224*320)
     pairs = CenterFace().detect(frames)
     alone = torch.cat([torch.cat([b[:, :1] + i, b[:, 1:]], 1) for i in range(6) for b in [CenterFace()(frames[i:i+1])]])
     assert together.boxes.tolist() == pairs.boxes.tolist() == alone.tolist()
@@ -134,7 +142,7 @@ def test_gradients_and_other_floats_do_no_harm(scene):
     (torch.full((1, 3, 64, 64), math.nan), ValueError),
 ])
 def test_frames_of_a_wrong_kind_are_refused(wrong, error):
-    for find in (CenterFace(), checked_finder(known_faces(torch.zeros(0, 5).long()))):
+    for find in (CenterFace(), checked_face_detector(annotated_face_detector(torch.zeros(0, 5).long()))):
         with pytest.raises(error, match="frames"): find(wrong)
 
 
@@ -175,20 +183,20 @@ def test_settings_are_checked(settings):
 
 
 def test_the_picture_for_the_network_is_padded_not_stretched():
-    picture, scale = network_pictures(torch.ones(1, 3, 100, 330), None)
+    picture, scale = resize_and_pad(torch.ones(1, 3, 100, 330), None)
     assert picture.shape == (1, 3, 128, 352) and scale.tolist() == [1, 1]
     assert picture[0, 0, 99, 329] == 1 and picture[0, 0, 100:].max() == 0 and picture[0, 0, :, 330:].max() == 0
-    picture, scale = network_pictures(torch.ones(1, 3, 100, 330), 660)
+    picture, scale = resize_and_pad(torch.ones(1, 3, 100, 330), 660)
     assert picture.shape == (1, 3, 224, 672) and scale.tolist() == [2, 2]
 
 
 def test_a_finder_of_ones_own_gets_scores_and_order():
     frames = torch.zeros(3, 3, 40, 60)
     rows = torch.tensor([[2, 1, 2, 3, 4], [0, 5, 6, 7, 8], [2, 0, 0, 9, 9]])
-    found = find_with_scores(known_faces(rows), frames)
+    found = detect_faces(annotated_face_detector(rows), frames)
     assert found.boxes.tolist() == [rows[1].tolist(), rows[0].tolist(), rows[2].tolist()]
     assert found.scores.tolist() == [1]*3 and found.landmarks.isnan().all()
-    with pytest.raises(ValueError, match="known_faces|lambda"): find_with_scores(known_faces(rows + 50), frames)
+    with pytest.raises(ValueError, match="known_faces|lambda"): detect_faces(annotated_face_detector(rows + 50), frames)
 
 
 def test_who_may_stay_fails_closed():
@@ -196,12 +204,13 @@ def test_who_may_stay_fails_closed():
     draw = torch.Generator().manual_seed(0)
     faces = torch.rand(200, 3, 2, 2, generator=draw)
     person = faces[:1] + .05*torch.rand(3, 3, 2, 2, generator=draw)
-    same, other = surely_same(faces, person, embed, .6), surely_other(faces, person, embed, .2)
+    same, other = surely_same_person(faces, person, embed, .6), surely_other_person(faces, person, embed, .2)
     assert same.any() and other.any() and not (same & other).any() and not (same | other).all()
-    fewer = surely_same(faces, person[:1], embed, .6), surely_other(faces, person[:1], embed, .2)
+    fewer = surely_same_person(faces, person[:1], embed, .6), surely_other_person(faces, person[:1], embed, .2)
     assert (same <= fewer[0]).all() and (other <= fewer[1]).all(), "more pictures make it stricter"
     def broken(faces): return torch.full((len(faces), 4), math.nan)
-    assert not surely_same(faces, person, broken, .6).any() and not surely_other(faces, person, broken, .2).any()
+    assert not surely_same_person(faces, person, broken,
+                                  .6).any() and not surely_other_person(faces, person, broken, .2).any()
 
 
 def smooth_faces(n=6, side=128, seed=0):
@@ -297,12 +306,12 @@ class Squares:
     "Finds white squares by their rows and columns, in whole frames and in parts, and remembers what it was shown."
     def __init__(self): self.shown = []
 
-    def detect_bytes(self, frames, whole=None):
+    def detect_uint8(self, frames, whole=None):
         self.shown.append((tuple(frames.shape[2:]), whole))
         ys, xs = (frames[0, 0] > 200).nonzero().T
         box = [[0, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]] if len(ys) else []
         boxes = torch.tensor(box).reshape(-1, 5)
-        return Found(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
+        return Detections(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
 
 
 @pytest.mark.parametrize('square, asked', [
@@ -316,7 +325,7 @@ def test_surroundings_that_do_not_tell_are_not_believed(square, asked):
     frame, find = torch.zeros(1, 3, 240, 400, dtype=torch.uint8), Squares()
     x1, y1, x2, y2 = square
     frame[..., y1:y2, x1:x2] = 255
-    found = find_near(find, frame, np.array([[100., 100, 120, 120]]))
+    found = detect_near(find, frame, np.array([[100., 100, 120, 120]]))
     assert len(find.shown) == asked and find.shown[0] == ((96, 96), 400)
     assert found.boxes[:, 1:].tolist() == ([list(square)] if x2 else [])
 
@@ -324,5 +333,5 @@ def test_surroundings_that_do_not_tell_are_not_believed(square, asked):
 def test_surroundings_at_the_edge_of_the_frame_are_believed():
     frame, find = torch.zeros(1, 3, 240, 400, dtype=torch.uint8), Squares()
     frame[..., 0:20, 380:400] = 255
-    assert find_near(find, frame, np.array([[375., 2, 395, 22]])).boxes.tolist() == [[0, 380, 0, 400, 20]]
+    assert detect_near(find, frame, np.array([[375., 2, 395, 22]])).boxes.tolist() == [[0, 380, 0, 400, 20]]
     assert len(find.shown) == 1

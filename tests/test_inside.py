@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon.data.synthetic import ACTIONS, FAR, NEAR, PEOPLE, make_face
+from faceanon.data.synthetic import ACTIONS, FAR_ACTIONS, NEAR_ACTIONS, PEOPLE, make_face
 from faceanon.faces import to_float
 from faceanon.interactive import inside, inside_widgets
 from faceanon.models.anonymizer import Anonymizer, PaperGenerator
-from faceanon.models.baselines import blur8, mask, none
+from faceanon.models.baselines import blur8, mask, no_change
 
 FACES = to_float(torch.stack([make_face(person, 0) for person in PEOPLE['val_unseen'][:6]]))
 
@@ -22,7 +22,7 @@ def nets():
 @pytest.mark.parametrize('faces', [FACES, torch.rand(2, 3, 24, 52)], ids=['faces', 'another size'])
 def test_the_walk_is_m_bit_for_bit(nets, name, faces):
     M, before = nets[name], torch.get_rng_state()
-    stages = inside.walk(M, faces, 7)
+    stages = inside.layer_stages(M, faces, 7)
     assert torch.equal(torch.get_rng_state(), before), "a look inside must not shift anybody's noise"
     torch.manual_seed(7)
     with torch.no_grad():
@@ -36,16 +36,16 @@ def test_the_walk_is_m_bit_for_bit(nets, name, faces):
 
 def test_one_noise_for_all_and_another_for_another_seed(nets):
     M = nets['learned-0']
-    alike = inside.same_noise(M, FACES[[0, 0, 0]], 3)
+    alike = inside.anonymize_same_noise(M, FACES[[0, 0, 0]], 3)
     assert alike[0].equal(alike[1]) and alike[0].equal(alike[2])
-    assert not alike.equal(inside.same_noise(M, FACES[[0, 0, 0]], 4))
-    each = inside.walk(M, FACES[[0, 0]], 3)['M(f)']
+    assert not alike.equal(inside.anonymize_same_noise(M, FACES[[0, 0, 0]], 4))
+    each = inside.layer_stages(M, FACES[[0, 0]], 3)['M(f)']
     assert (each[0] - each[1]).abs().mean() > .01, "in use every face has its own noise"
 
 
 def test_the_mean_over_faces_takes_no_noise_along(nets):
     "What is subtracted must not be the noise itself, or the channel would look quiet."
-    plain, noisy = (next(v for v in inside.layer_views(inside.walk(nets['learned-0'], FACES, 1), 0, True)
+    plain, noisy = (next(v for v in inside.layer_views(inside.layer_stages(nets['learned-0'], FACES, 1), 0, True)
                          if v['name'] == name)['colours'] for name in ('code', 'code + noise'))
     assert abs(plain - noisy).mean() > .05
 
@@ -56,7 +56,7 @@ def test_ends_of_a_path_are_the_two_nets(nets):
         M = inside.interpolate(start, end, position)
         assert M.noise == whole.noise
         assert all(torch.equal(v, whole.state_dict()[k]) for k, v in M.state_dict().items())
-        assert inside.same_noise(M, FACES).equal(inside.same_noise(whole, FACES))
+        assert inside.anonymize_same_noise(M, FACES).equal(inside.anonymize_same_noise(whole, FACES))
     half = inside.interpolate(start, end, .5)
     for k, v in half.state_dict().items():
         torch.testing.assert_close(v, (start.state_dict()[k] + end.state_dict()[k])/2)
@@ -76,21 +76,21 @@ def test_what_has_no_path_is_refused(other, position, error, text):
 
 
 def test_half_way_between_strangers_is_worse_than_either(nets):
-    made = inside.path_pictures(nets['learned-0'], nets['learned-1'], FACES, [0, .5, 1])
+    made = inside.interpolation_pictures(nets['learned-0'], nets['learned-1'], FACES, [0, .5, 1])
     start, middle, end = ((made[:, i] - FACES).abs().mean().item() for i in range(3))
     assert middle > 1.2*max(start, end)
 
 
 def test_painting_nothing_changes_nothing_and_paint_stays_in_its_box(nets):
     M = nets['learned-0']
-    for same in (inside.paint(FACES, .5, .5, 0, (1, 0, 0)), inside.swap(FACES, FACES, 'eyes')):
+    for same in (inside.paint_square(FACES, .5, .5, 0, (1, 0, 0)), inside.swap_region(FACES, FACES, 'eyes')):
         assert same.equal(FACES)
-        assert inside.same_noise(M, same).equal(inside.same_noise(M, FACES))
-    painted = inside.paint(FACES, .25, .5, .25, (1, 0, 0))
+        assert inside.anonymize_same_noise(M, same).equal(inside.anonymize_same_noise(M, FACES))
+    painted = inside.paint_square(FACES, .25, .5, .25, (1, 0, 0))
     changed = (painted != FACES).any(1)
     assert changed[:, 15:25, 5:15].all() and changed.sum() == len(FACES)*100
     assert torch.equal(painted[:, :, 15:25, 5:15], torch.tensor([1., 0, 0])[:, None, None].expand(6, 3, 10, 10))
-    made = inside.same_noise(M, torch.cat([FACES[:1], painted[:1]]))
+    made = inside.anonymize_same_noise(M, torch.cat([FACES[:1], painted[:1]]))
     assert 0 < inside.share_inside(made[:1], made[1:], (5, 15, 15, 25)) < 1
 
 
@@ -98,34 +98,37 @@ def test_occlusion_finds_the_only_place_a_method_looks_at():
     class Corner(torch.nn.Module):
         "Paints the whole picture in the mean colour of the upper right corner."
         def mean_code(self, faces): return faces
-        def send(self, code): return code
+        def add_noise(self, code): return code
         def decode(self, code): return code[:, :, :8, -8:].mean((2, 3), keepdim=True).expand_as(code)
     seen = inside.occlusion(Corner(), FACES[0], side=.2, steps=5)
     assert seen.shape == (5, 5) and seen[0, 4] > 0
     assert np.count_nonzero(seen) == 1
 
 
-@pytest.mark.parametrize('action', NEAR)
+@pytest.mark.parametrize('action', NEAR_ACTIONS)
 def test_what_survives(action):
     pair = inside.object_pair(PEOPLE['val_unseen'][0], action)
-    def left(method): return inside.survival(pair, inside.with_seed(lambda f: method(f, inside.whole_boxes(f)), pair))
-    original, hidden, dim, blurred = left(none), left(mask), left(lambda f, _: .5*f), left(blur8)
+    def left(method):
+        return inside.object_survival(pair,
+                                      inside.apply_with_seed(lambda f: method(f, inside.full_image_boxes(f)), pair))
+    original, hidden, dim, blurred = left(no_change), left(mask), left(lambda f, _: .5*f), left(blur8)
     assert original['kept'] == pytest.approx(1) == original['alike']
     assert original['contrast'] == original['contrast_after'] > .05
     assert hidden['kept'] == hidden['alike'] == hidden['contrast_after'] == 0
     assert dim['kept'] == pytest.approx(.5) and dim['alike'] == pytest.approx(1)
     assert 0 < blurred['kept'] < blurred['alike'] < 1
-    turned = inside.survival(pair, 1 - pair)
+    turned = inside.object_survival(pair, 1 - pair)
     assert turned['kept'] == pytest.approx(-1), "an object in opposite colours has not survived"
 
 
 def test_only_the_object_differs_within_a_pair():
-    for action in NEAR:
+    for action in NEAR_ACTIONS:
         for person in PEOPLE['val_unseen'][:4]:
             empty, full = inside.object_pair(person, action)
             assert .005 < (empty != full).any(0).float().mean() < .5
-            assert empty.equal(inside.object_pair(person, NEAR[0])[0]), "an empty hand looks alike whatever it held"
-    for action in FAR:
+            assert empty.equal(inside.object_pair(person,
+                                                  NEAR_ACTIONS[0])[0]), "an empty hand looks alike whatever it held"
+    for action in FAR_ACTIONS:
         with pytest.raises(ValueError, match='action must be one of'): inside.object_pair(0, action)
     assert {make_face(2, 0, action=a).numpy().tobytes() for a in ACTIONS} >= {make_face(2, 0).numpy().tobytes()}
 
@@ -139,7 +142,7 @@ def test_a_probe_finds_what_is_linear_and_nothing_in_noise():
 
 
 def widgets(nets):
-    methods = {'learned': nets['learned-0'], 'mask': lambda f: mask(f, inside.whole_boxes(f))}
+    methods = {'learned': nets['learned-0'], 'mask': lambda f: mask(f, inside.full_image_boxes(f))}
     pairs = {'seeds': (('0', nets['learned-0']), ('1', nets['learned-1'])),
              'objectives': (('ours', nets['learned-0']), ("paper's", nets['paper_objective-0']))}
     M = nets['learned-0']

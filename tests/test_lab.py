@@ -11,7 +11,14 @@ from faceanon.evaluation.attackers import make_attacker
 from faceanon.evaluation.metrics import eer, roc
 from faceanon.interactive import attack_lab_widgets
 from faceanon.interactive.attack_lab import LabSize, lab_sets, train_and_probe
-from faceanon.interactive.quiz import answer_row, append_answer, draw_items, read_answers, score_answers, wilson
+from faceanon.interactive.quiz import (
+    answer_row,
+    append_answer,
+    draw_items,
+    read_answers,
+    score_answers,
+    wilson_interval,
+)
 from faceanon.plots.scores import score_curve
 
 SIZE = LabSize(people=4, pictures=6, held_out=3, strangers=4)
@@ -29,7 +36,7 @@ def test_a_quiz_is_balanced_and_the_same_for_the_same_seed():
 @pytest.mark.parametrize('right, of', [(0, 5), (7, 10), (40, 40), (51, 100)])
 def test_wilson_is_scipys(right, of):
     known = binomtest(right, of).proportion_ci(method='wilson')
-    assert wilson(right, of) == pytest.approx((known.low, known.high), abs=1e-9)
+    assert wilson_interval(right, of) == pytest.approx((known.low, known.high), abs=1e-9)
 
 
 def test_answers_survive_a_line_cut_short_and_wrong_ones_are_refused(tmp_path):

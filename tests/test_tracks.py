@@ -11,18 +11,18 @@ import torch
 
 from faceanon.video import tracking
 from faceanon.video.tracking import (
-    FORMAT,
-    Face,
+    SIDECAR_FORMAT,
+    FrameDetections,
     FrameFaces,
-    Scene,
-    Seen,
-    face_at,
-    follow,
-    keep_tracks,
-    link,
+    SceneSettings,
+    TrackedFace,
+    associate,
+    mark_kept_tracks,
     read_sidecar,
-    seen_batch,
-    smoothed,
+    smooth_box,
+    split_by_frame,
+    track_faces,
+    tracked_face,
     write_sidecar,
 )
 
@@ -38,10 +38,10 @@ def path_of(t, start=(100, 100), v=(1., .5), side=40):
 def seen(frames, hit, score=lambda t: .9, cuts=(), path=path_of, every=1):
     for t in range(frames):
         boxes = None if t % every else np.array([path(t)] if hit(t) else np.zeros((0, 4)))
-        yield Seen(t, 40*t, boxes, np.array([score(t)]*(0 if boxes is None else len(boxes))), t in cuts)
+        yield FrameDetections(t, 40*t, boxes, np.array([score(t)]*(0 if boxes is None else len(boxes))), t in cuts)
 
 
-def followed(*args, options=None, **more): return list(follow(seen(*args, **more), WIDTH, HEIGHT, **options or {}))
+def followed(*args, options=None, **more): return list(track_faces(seen(*args, **more), WIDTH, HEIGHT, **options or {}))
 
 
 def holds(face, box, slack=1e-9):
@@ -106,7 +106,7 @@ def test_a_smoothed_box_holds_the_box_that_was_found(smooth):
 
 def test_smoothing_by_hand():
     boxes = {t: np.array([100. - 10*(t == 5), 50, 140, 90 + 10*(t == 5)]) for t in range(-3, 12)}
-    left, bottom = zip(*[smoothed(boxes, t, 2)[[0, 3]] for t in range(12)])
+    left, bottom = zip(*[smooth_box(boxes, t, 2)[[0, 3]] for t in range(12)])
     np.testing.assert_allclose(left, [100, 98, 96, 94, 92, 90, 92, 94, 96, 98, 100, 100])
     np.testing.assert_allclose(np.array(left) + bottom, [190]*12)
 
@@ -139,8 +139,8 @@ def test_a_doubtful_face_counts_in_the_course_of_a_sure_track():
 
 def test_a_sure_face_is_linked_before_a_doubtful_one_that_is_nearer():
     rows = list(seen(20, lambda t: True))
-    rows[10] = Seen(10, 400, np.array([path_of(10), path_of(10) + 8]), np.array([.3, .9]))
-    assert [(f.track, f.score) for f in list(follow(rows, WIDTH, HEIGHT))[10].faces] == [(0, .9), (1, .3)]
+    rows[10] = FrameDetections(10, 400, np.array([path_of(10), path_of(10) + 8]), np.array([.3, .9]))
+    assert [(f.track, f.score) for f in list(track_faces(rows, WIDTH, HEIGHT))[10].faces] == [(0, .9), (1, .3)]
 
 
 @pytest.mark.parametrize('every', [1, 2, 4])
@@ -151,9 +151,9 @@ def test_people_who_pass_each_other_keep_their_numbers(every):
     for t in range(49):
         order = draw.permutation(3)
         boxes = np.array([people[i](t) for i in order]) if t % every == 0 else None
-        rows.append(Seen(t, t, boxes, np.full(3, .9)))
+        rows.append(FrameDetections(t, t, boxes, np.full(3, .9)))
     places = {}
-    for r in follow(rows, WIDTH, HEIGHT, smooth=0):
+    for r in track_faces(rows, WIDTH, HEIGHT, smooth=0):
         assert len(r.faces) == 3
         for f in r.faces:
             if f.source != 'found': continue
@@ -181,7 +181,7 @@ def crowd(frames, people, seed, lost=.3, cuts=.02):
         if t == 0 or cut: walks = [(draw.uniform(0, 250, 2), draw.uniform(-2, 2, 2)) for _ in range(people)]
         boxes = [path_of(t % 50, s, v, 30) + draw.normal(0, 1, 4) for s, v in walks if draw.random() > lost]
         looked = draw.random() < .9
-        yield Seen(t, t, np.array(boxes).reshape(-1, 4) if looked else None, np.full(len(boxes), .9), cut)
+        yield FrameDetections(t, t, np.array(boxes).reshape(-1, 4) if looked else None, np.full(len(boxes), .9), cut)
 
 
 def all_at_once(rows, gap, extend, smooth):
@@ -190,12 +190,13 @@ def all_at_once(rows, gap, extend, smooth):
     starts = [r.frame for r in rows if r.cut or r.frame == 0] + [len(rows)]
     numbers, out = count(), []
     for first, end in zip(starts, starts[1:]):
-        scene, tracks = Scene(first, end - 1, gap, extend, smooth), []
+        scene, tracks = SceneSettings(first, end - 1, gap, extend, smooth), []
         for r in rows[first:end]:
             if r.boxes is None: continue
-            tracks += link([t for t in tracks if r.frame - t.times[-1] <= gap], r.frame, r.boxes, r.scores, .5, numbers)
+            tracks += associate([t for t in tracks if r.frame - t.times[-1] <= gap], r.frame, r.boxes, r.scores, .5,
+                                numbers)
         for t in range(first, end):
-            faces = [face_at(track, t, scene, WIDTH, HEIGHT) for track in tracks]
+            faces = [tracked_face(track, t, scene, WIDTH, HEIGHT) for track in tracks]
             out.append(tuple(f for f in faces if f is not None))
     return out
 
@@ -204,7 +205,7 @@ def all_at_once(rows, gap, extend, smooth):
 @pytest.mark.parametrize('gap,extend,smooth', [(25, 8, 2), (6, 6, 1), (3, 0, 0), (1, 1, 4)])
 def test_a_stream_gives_what_one_gets_from_the_whole(seed, gap, extend, smooth):
     options = dict(gap=gap, extend=extend, smooth=smooth)
-    rows = list(follow(crowd(150, 3, seed), WIDTH, HEIGHT, **options))
+    rows = list(track_faces(crowd(150, 3, seed), WIDTH, HEIGHT, **options))
     assert [r.faces for r in rows] == all_at_once(crowd(150, 3, seed), **options)
 
 
@@ -220,7 +221,7 @@ def test_a_long_video_is_held_a_little_at_a_time(cuts):
         ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, tracking.__file__)])
         return sum(part.size for part in ours.statistics('filename'))
     tracemalloc.start()
-    for number, _ in enumerate(follow(watched(), WIDTH, HEIGHT)):
+    for number, _ in enumerate(track_faces(watched(), WIDTH, HEIGHT)):
         most = max(most, len(alive))
         if number % 50 == 0: memory.append(held())
     tracemalloc.stop()
@@ -249,7 +250,7 @@ def test_who_stays_has_a_number_and_is_never_guessed(cut):
         for one in seen(60, lambda t: True, path=lambda t: path_of(t, (40, 20)), cuts=cut):
             below = path_of(one.frame, (60, 150))[None]
             yield dataclasses.replace(one, kept=below if one.frame % 3 else ())
-    for t, row in enumerate(follow(two(), WIDTH, HEIGHT)):
+    for t, row in enumerate(track_faces(two(), WIDTH, HEIGHT)):
         hidden, stays = ([f for f in row.faces if f.keep == keep] for keep in (False, True))
         assert [f.track for f in row.faces] == sorted({f.track for f in row.faces})
         assert len(hidden) == 1 and len(stays) == bool(t % 3)
@@ -266,9 +267,9 @@ def test_neither_long_tracks_nor_ended_ones_are_remembered_for_ever():
         return original(*args)
     tracking._remembered = spy
     try:
-        list(follow(seen(400, lambda t: True, path=lambda t: path_of(t % 7, v=(1, 1))), WIDTH, HEIGHT))
+        list(track_faces(seen(400, lambda t: True, path=lambda t: path_of(t % 7, v=(1, 1))), WIDTH, HEIGHT))
         assert max(max(k) for k in kept if k) <= 25 + 4*2 + 5
-        list(follow(seen(900, lambda t: t % 60 < 9, lambda t: .3), WIDTH, HEIGHT))
+        list(track_faces(seen(900, lambda t: t % 60 < 9, lambda t: .3), WIDTH, HEIGHT))
         assert max(map(len, kept)) == 2
     finally: tracking._remembered = original
 
@@ -279,12 +280,12 @@ def test_frames_come_as_soon_as_they_can():
         for one in seen(200, lambda t: True):
             taken.append(one.frame)
             yield one
-    rows = follow(watched(), WIDTH, HEIGHT, gap=10, extend=5, smooth=1)
+    rows = track_faces(watched(), WIDTH, HEIGHT, gap=10, extend=5, smooth=1)
     for r in islice(rows, 150): assert len(taken) <= r.frame + 10 + 2*1 + 1
 
 
 def test_empty_and_short_videos():
-    assert list(follow([], WIDTH, HEIGHT)) == []
+    assert list(track_faces([], WIDTH, HEIGHT)) == []
     assert [len(r.faces) for r in followed(1, lambda t: True)] == [1]
     assert [len(r.faces) for r in followed(3, lambda t: False)] == [0, 0, 0]
 
@@ -303,25 +304,26 @@ def test_a_face_outside_the_frame_is_clipped_or_left_out():
     (lambda a: [dataclasses.replace(a[0], boxes=[[5, np.nan, 8, 9]])], "finite"),
 ])
 def test_frames_out_of_order_and_bad_boxes_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message): list(follow(wrong(list(seen(3, lambda t: True))), WIDTH, HEIGHT))
+    with pytest.raises(ValueError, match=message):
+        list(track_faces(wrong(list(seen(3, lambda t: True))), WIDTH, HEIGHT))
 
 
 @pytest.mark.parametrize('options', [dict(gap=0, extend=0), dict(gap=5, extend=6), dict(extend=-1), dict(smooth=-1)])
 def test_settings_are_checked_before_the_first_frame(options):
-    with pytest.raises(ValueError, match="got"): follow([], WIDTH, HEIGHT, **options)
+    with pytest.raises(ValueError, match="got"): track_faces([], WIDTH, HEIGHT, **options)
 
 
 def test_a_finders_batch_becomes_frames():
     rows = torch.tensor([[0, 1, 2, 3, 4], [2, 5, 6, 7, 8], [2, 0, 0, 9, 9]])
-    batch = seen_batch(rows, torch.tensor([.5, .75, .25]), 10, [0, 3, 9], cuts=[False, True, False])
+    batch = split_by_frame(rows, torch.tensor([.5, .75, .25]), 10, [0, 3, 9], cuts=[False, True, False])
     assert [(s.frame, s.pts, s.cut) for s in batch] == [(10, 0, False), (11, 3, True), (12, 9, False)]
     assert [s.boxes.tolist() for s in batch] == [[[1, 2, 3, 4]], [], [[5, 6, 7, 8], [0, 0, 9, 9]]]
     assert [list(s.scores) for s in batch] == [[.5], [], [.75, .25]]
 
 
 def random_rows(frames=30, seed=0):
-    rows = list(follow(crowd(frames, 3, seed), WIDTH, HEIGHT))
-    return list(keep_tracks(rows, [1]))
+    rows = list(track_faces(crowd(frames, 3, seed), WIDTH, HEIGHT))
+    return list(mark_kept_tracks(rows, [1]))
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -329,14 +331,14 @@ def test_what_is_written_is_read(tmp_path, seed):
     rows, path = random_rows(60, seed), tmp_path/'v.faces.jsonl'
     header = write_sidecar(path, HEADER | dict(note='größer'), iter(rows))
     again, back = read_sidecar(path)
-    assert again == header == dict(format=FORMAT) | HEADER | dict(note='größer', frames=60)
+    assert again == header == dict(format=SIDECAR_FORMAT) | HEADER | dict(note='größer', frames=60)
     assert list(back) == rows
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_file_is_one_object_a_line_with_the_agreed_names(tmp_path):
     path = tmp_path/'v.faces.jsonl'
-    write_sidecar(path, HEADER, [FrameFaces(0, 7, (Face(3, (1., 2., 3.5, 4.), None, 'filled'),))])
+    write_sidecar(path, HEADER, [FrameFaces(0, 7, (TrackedFace(3, (1., 2., 3.5, 4.), None, 'filled'),))])
     first, second = map(json.loads, path.read_text().splitlines())
     assert list(first) == ['format', 'video', 'width', 'height', 'detector', 'enlarge', 'frames']
     face = {'track': 3, 'box': [1., 2., 3.5, 4.], 'score': None, 'source': 'filled', 'keep': False}
@@ -353,7 +355,7 @@ def test_a_list_that_cannot_be_finished_leaves_the_old_one(tmp_path):
     with pytest.raises(OSError, match="disk"): write_sidecar(path, HEADER, broken())
     bad = [dataclasses.replace(r, pts=-r.pts) for r in random_rows()]
     with pytest.raises(ValueError, match="pts must not fall"): write_sidecar(path, HEADER, bad)
-    outside = [FrameFaces(0, 0, (Face(0, (300., 0., 330., 20.), .9, 'found'),))]
+    outside = [FrameFaces(0, 0, (TrackedFace(0, (300., 0., 330., 20.), .9, 'found'),))]
     with pytest.raises(ValueError, match="inside 320 by 240"): write_sidecar(path, HEADER, outside)
     with pytest.raises(ValueError, match="width"): write_sidecar(path, HEADER | dict(width=0), [])
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
@@ -462,6 +464,6 @@ def test_a_good_list_is_read_however_it_was_saved(tmp_path):
 
 def test_keeping_is_by_track_and_by_nothing_else():
     rows = random_rows()
-    kept = list(keep_tracks(rows, [0]))
+    kept = list(mark_kept_tracks(rows, [0]))
     assert all(f.keep == (f.track == 0) for r in kept for f in r.faces)
-    assert not any(f.keep for r in keep_tracks(kept, []) for f in r.faces)
+    assert not any(f.keep for r in mark_kept_tracks(kept, []) for f in r.faces)

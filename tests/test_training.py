@@ -13,27 +13,27 @@ from safetensors.torch import save_file
 from torch import nn
 from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, weights
 
-from faceanon.config import DECODERS, PAPER_OBJECTIVE, seed_everything
+from faceanon.config import DECODER_LOSSES, PAPER_OBJECTIVE, seed_everything
 from faceanon.data.synthetic import ACTIONS
 from faceanon.models.action_detector import mobilenet_detector
 from faceanon.models.anonymizer import PaperGenerator
-from faceanon.models.discriminator import CodeReader, PlainCNN, SmallSphereFace, SphereFace20
+from faceanon.models.discriminator import LatentClassifier, PlainCNN, SmallSphereFace, SphereFace20
 from faceanon.models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, MobileFaceNet
 from faceanon.training import adversarial as training
 from faceanon.training.adversarial import (
     TrainData,
-    draw_batch,
+    adversarial_steps,
     finetune_a,
-    fit,
     frozen,
     load_checkpoint,
-    new_optimizers,
+    make_optimizers,
     read_checkpoint,
     read_log,
-    restart,
-    run,
+    reset_network,
+    run_training,
+    sample_batch,
     save_checkpoint,
-    train_identity,
+    train_identity_classifier,
     update_d,
     update_ma,
     warm_up_a,
@@ -62,8 +62,8 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
     begun = int(read_checkpoint(killed/'last.safetensors')[1]['step'])
     assert 0 < begun < cfg.steps
 
-    rest = list(run(killed, toy_nets(replace(cfg, seed=5)), toy_data(), cfg))
-    rows = list(run(whole, toy_nets(cfg), toy_data(), cfg))
+    rest = list(run_training(killed, toy_nets(replace(cfg, seed=5)), toy_data(), cfg))
+    rows = list(run_training(whole, toy_nets(cfg), toy_data(), cfg))
     assert [row['step'] for row in rest] == list(range(begun, cfg.steps))
     assert rest == rows[begun:]
     equal_checkpoints(killed/'last.safetensors', whole/'last.safetensors')
@@ -71,7 +71,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
     assert [row['step'] for row in read_log(killed/'log.jsonl')] == list(range(cfg.steps))
 
 
-AS_IN_THE_PAPER = dict(objective='negative', decoder='plays', r_steps=0, read_weight=0., rate_weight=0.)
+AS_IN_THE_PAPER = dict(objective='negative', decoder='plays', r_steps=0, code_adv_weight=0., rate_weight=0.)
 
 
 @pytest.mark.parametrize('changes', [{}, AS_IN_THE_PAPER | dict(d_warmup=2, d_steps=2, d_restart=2)],
@@ -79,12 +79,12 @@ AS_IN_THE_PAPER = dict(objective='negative', decoder='plays', r_steps=0, read_we
 @pytest.mark.parametrize('stop', [1, 2, 3])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_end(tmp_path, stop, changes):
     cfg = replace(CFG, steps=4, **changes)
-    rows = list(run(tmp_path/'whole', toy_nets(cfg), toy_data(), cfg))
-    for row in run(tmp_path/'stopped', toy_nets(cfg), toy_data(), cfg):
+    rows = list(run_training(tmp_path/'whole', toy_nets(cfg), toy_data(), cfg))
+    for row in run_training(tmp_path/'stopped', toy_nets(cfg), toy_data(), cfg):
         if row['step'] + 1 == stop: break
     seed_everything(cfg.seed if stop < cfg.checkpoint_every else 99)  # without a checkpoint it begins anew
     nets = toy_nets(cfg if stop < cfg.checkpoint_every else replace(cfg, seed=99))
-    list(run(tmp_path/'stopped', nets, toy_data(), cfg))
+    list(run_training(tmp_path/'stopped', nets, toy_data(), cfg))
     equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'stopped'/'last.safetensors')
     assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
 
@@ -100,23 +100,23 @@ def real_nets(cfg):
 def paper_nets(cfg):
     nets = toy_nets(cfg)
     nets.M, nets.D = PaperGenerator(8, 2), nn.ModuleList([AlignedSphereFace(cfg.people)])
-    nets.R = CodeReader(cfg.people, nets.M.mean_code(torch.zeros(1, 3, 16, 16)).shape[1])
+    nets.R = LatentClassifier(cfg.people, nets.M.mean_code(torch.zeros(1, 3, 16, 16)).shape[1])
     return nets
 
 
 @pytest.mark.parametrize('make, changes', [(real_nets, dict(d_frozen=4)), (paper_nets, PAPER_OBJECTIVE)])
 def test_the_larger_players_go_on_to_the_same_end(tmp_path, make, changes):
     cfg = replace(CFG, steps=2, checkpoint_every=1, d_pool=1, d_restart=0, **changes)
-    rows = list(run(tmp_path/'whole', make(cfg), toy_data(), cfg))
-    for _ in run(tmp_path/'stopped', make(cfg), toy_data(), replace(cfg, steps=1)): pass
-    for _ in run(tmp_path/'stopped', make(replace(cfg, seed=99)), toy_data(), cfg): pass
+    rows = list(run_training(tmp_path/'whole', make(cfg), toy_data(), cfg))
+    for _ in run_training(tmp_path/'stopped', make(cfg), toy_data(), replace(cfg, steps=1)): pass
+    for _ in run_training(tmp_path/'stopped', make(replace(cfg, seed=99)), toy_data(), cfg): pass
     equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'stopped'/'last.safetensors')
     assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
 
 
 def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(tmp_path, monkeypatch):
     path, nets = tmp_path/'last.safetensors', toy_nets()
-    opts = new_optimizers(nets, CFG)
+    opts = make_optimizers(nets, CFG)
     save_checkpoint(path, nets, opts, seeded(0), CFG, 1)
     before = path.read_bytes()
     def disk_full(tensors, to, metadata):
@@ -140,8 +140,8 @@ def test_a_log_without_its_last_words_is_still_read(tmp_path):
 @pytest.fixture
 def kept(tmp_path):
     nets = toy_nets()
-    opts = new_optimizers(nets, CFG)
-    for step in range(2): update_d(nets, opts[0], *toy_batch().fresh[0], CFG, step)
+    opts = make_optimizers(nets, CFG)
+    for step in range(2): update_d(nets, opts[0], *toy_batch().d_batches[0], CFG, step)
     save_checkpoint(tmp_path/'last.safetensors', nets, opts, seeded(0), CFG, 3)
     return tmp_path/'last.safetensors', nets, opts
 
@@ -153,6 +153,20 @@ def test_other_settings_are_refused_by_name(kept, changes):
     with pytest.raises(ValueError, match='other settings') as error:
         load_checkpoint(path, nets, opts, seeded(0), replace(CFG, **changes))
     for name, asked in changes.items(): assert f"'{name}': ({asked!r}, {getattr(CFG, name)!r})" in str(error.value)
+
+
+def test_a_setting_that_was_stored_under_an_earlier_name_is_known(kept):
+    path, nets, opts = kept
+    tensors, meta = read_checkpoint(path)
+    def stored(weight):
+        config = json.loads(meta['config'])
+        config['read_weight'] = weight(config.pop('code_adv_weight'))
+        save_file(tensors, path, metadata=meta | dict(config=json.dumps(config)))
+    stored(lambda weight: weight)
+    assert load_checkpoint(path, nets, opts, seeded(0), CFG) == 3
+    stored(lambda weight: weight + 1)
+    with pytest.raises(ValueError, match="other settings.*'code_adv_weight'"):
+        load_checkpoint(path, nets, opts, seeded(0), CFG)
 
 
 def test_length_and_saving_are_free(kept):
@@ -181,7 +195,7 @@ def test_foreign_files_are_refused_by_name(kept, tmp_path):
     with pytest.raises(FileNotFoundError): load(tmp_path)
 
 
-@pytest.mark.parametrize('letter, net', [('R', CodeReader(5, width=16)), ('M', PaperGenerator(8, 1)),
+@pytest.mark.parametrize('letter, net', [('R', LatentClassifier(5, width=16)), ('M', PaperGenerator(8, 1)),
                                          ('D', nn.ModuleList([SmallSphereFace(8, 16)]))], ids=lambda x: str(x)[:1])
 def test_a_checkpoint_of_other_networks_is_refused(kept, letter, net):
     path, nets, opts = kept
@@ -204,15 +218,16 @@ def test_rows_obey_both_seeds():
     def rows(draws, noise):
         nets = toy_nets()
         seed_everything(noise)
-        return list(fit(nets, toy_data(), replace(CFG, steps=1), generator=seeded(draws)))
+        return list(adversarial_steps(nets, toy_data(), replace(CFG, steps=1), generator=seeded(draws)))
     assert rows(0, 0) == rows(0, 0)
     assert rows(0, 0) != rows(1, 0)
     assert rows(0, 0) != rows(0, 1)
 
 
 @pytest.mark.parametrize('learn', [
-    lambda nets, cfg: warm_up_a(nets.A, toy_data(), cfg), lambda nets, cfg: train_identity(nets.D[0], toy_data(), cfg),
-    lambda nets, cfg: finetune_a(nets.A, toy_data().frames, toy_data().targets, cfg, cfg.seed)],
+    lambda nets, cfg: warm_up_a(nets.A, toy_data(), cfg), lambda nets,
+    cfg: train_identity_classifier(nets.D[0], toy_data(), cfg), lambda nets,
+    cfg: finetune_a(nets.A, toy_data().frames, toy_data().targets, cfg, cfg.seed)],
     ids=['warm_up_a', 'train_identity', 'finetune_a'])
 def test_learning_alone_obeys_its_seed(learn):
     short = replace(CFG, a_warmup=3, finetune_steps=2, attack_steps=2)
@@ -226,32 +241,33 @@ def test_learning_alone_obeys_its_seed(learn):
 def test_a_broken_m_stops_the_run_before_anything_is_saved(tmp_path):
     nets = toy_nets()
     with torch.no_grad(): next(nets.M.decoder.parameters()).fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match='d=nan'): list(run(tmp_path, nets, toy_data(), CFG))
+    with pytest.raises(FloatingPointError, match='d=nan'): list(run_training(tmp_path, nets, toy_data(), CFG))
     assert not (tmp_path/'last.safetensors').exists()
     assert (tmp_path/'log.jsonl').read_text() == ''
 
 
-@pytest.mark.parametrize('name', ['adv_weight', 'read_weight', 'l1_weight', 'rate_weight'])
+@pytest.mark.parametrize('name', ['adv_weight', 'code_adv_weight', 'l1_weight', 'rate_weight'])
 def test_a_term_that_is_not_finite_stops_the_step_and_all_are_named(name):
     nets = toy_nets(loudness=50)
-    before, (_, opt_ma) = weights(nets), new_optimizers(nets, CFG)
+    before, (_, opt_ma) = weights(nets), make_optimizers(nets, CFG)
     with pytest.raises(FloatingPointError, match='=inf') as error:
         update_ma(nets, opt_ma, toy_batch(), replace(CFG, **{name: torch.inf}), 0)
-    assert [term for term in ('det', 'adv', 'read', 'l1', 'rate') if f'{term}=' not in str(error.value)] == []
+    assert [term for term in ('loss_det', 'loss_adv', 'loss_code', 'loss_l1',
+                              'loss_rate') if f'{term}=' not in str(error.value)] == []
     assert changed(nets, before) == ''
     assert all(p.requires_grad for p in nets.D.parameters())
 
 
 def test_a_person_that_d_does_not_know_is_an_error():
     data = replace(toy_data(), ids=toy_data().ids + 3)
-    with pytest.raises(ValueError, match=r'ids must be in \[0, 8\)'): list(fit(toy_nets(), data, CFG))
+    with pytest.raises(ValueError, match=r'ids must be in \[0, 8\)'): list(adversarial_steps(toy_nets(), data, CFG))
 
 
 @pytest.mark.parametrize('change, wrong', [(lambda faces: faces.float()/255, TypeError),
                                            (lambda faces: faces[:, :1], ValueError)], ids=['float', 'grey'])
 def test_pictures_of_another_kind_are_an_error(change, wrong):
     data = replace(toy_data(), faces=change(toy_data().faces))
-    with pytest.raises(wrong): list(fit(toy_nets(), data, CFG))
+    with pytest.raises(wrong): list(adversarial_steps(toy_nets(), data, CFG))
 
 
 def test_nothing_to_train_on_is_an_error():
@@ -262,43 +278,45 @@ def test_nothing_to_train_on_is_an_error():
 def test_frames_without_faces_are_used_as_they_are():
     data = toy_data()
     nobody = [dict(t, faces=t['faces'][:0]) for t in data.targets]
-    batch = draw_batch(replace(data, targets=nobody), CFG, seeded(0))
+    batch = sample_batch(replace(data, targets=nobody), CFG, seeded(0))
     assert batch.boxes.shape == (0, 5)
     nets, seen = toy_nets(), []
     nets.A.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-    row = update_ma(nets, new_optimizers(nets, CFG)[1], batch, CFG, 0)
+    row = update_ma(nets, make_optimizers(nets, CFG)[1], batch, CFG, 0)
     assert torch.equal(seen[0], batch.frames)
     assert all(map(torch.isfinite, map(torch.tensor, row.values())))
 
 
 # --- players ---
 
-@pytest.mark.parametrize('decoder', DECODERS)
+@pytest.mark.parametrize('decoder', DECODER_LOSSES)
 def test_the_papers_generator_plays_too(decoder):
     cfg = replace(CFG, decoder=decoder, rate_weight=0., d_pool=1)
-    nets = replace(toy_nets(cfg), M=PaperGenerator(8, 1), R=CodeReader(8, channels=32, width=16))
+    nets = replace(toy_nets(cfg), M=PaperGenerator(8, 1), R=LatentClassifier(8, channels=32, width=16))
     before = weights(nets)
-    rows = list(fit(nets, toy_data(), replace(cfg, steps=1)))
+    rows = list(adversarial_steps(nets, toy_data(), replace(cfg, steps=1)))
     assert changed(nets, before) == 'MDAR'
-    assert set(rows[0]) == {'step', 'd', 'rank1', 'r', 'rank1_code', 'det', 'adv', 'l1', 'read'}
+    assert set(rows[0]) == {'step', 'loss_d', 'rank1', 'loss_r', 'rank1_code', 'loss_det', 'loss_adv', 'loss_l1',
+                            'loss_code'}
 
 
 def test_layers_that_are_frozen_for_good_do_not_stop_the_game():
     nets = toy_nets()
     stem = nets.A.net.backbone.layers[0].requires_grad_(False)
     before, kept = weights(nets), stem.weight.clone()
-    update_ma(nets, new_optimizers(nets, CFG)[1], toy_batch(), CFG, 0)
+    update_ma(nets, make_optimizers(nets, CFG)[1], toy_batch(), CFG, 0)
     assert changed(nets, before) == 'MA'
     assert torch.equal(stem.weight, kept)
 
 
 @pytest.mark.parametrize('make', [lambda: SmallSphereFace(4, 8), lambda: PlainCNN(4, 8), lambda: SphereFace20(4),
-                                  lambda: CodeReader(4, width=16)], ids=['small', 'plain', 'sphereface', 'reader'])
+                                  lambda: LatentClassifier(4, width=16)],
+                                  ids=['small', 'plain', 'sphereface', 'reader'])
 def test_a_restart_forgets_every_weight(make):
     net = make()
     with torch.no_grad():
         for p in net.parameters(): p.fill_(7.)
-    restart(net, torch.optim.Adam(net.parameters()))
+    reset_network(net, torch.optim.Adam(net.parameters()))
     assert [name for name, p in net.named_parameters() if (p == 7).any()] == []
 
 
@@ -311,6 +329,7 @@ def test_frozen_holds_only_inside():
 
 
 def test_a_log_is_plain_json(tmp_path):
-    list(run(tmp_path, toy_nets(), toy_data(), replace(CFG, steps=1)))
+    list(run_training(tmp_path, toy_nets(), toy_data(), replace(CFG, steps=1)))
     [row] = [json.loads(line) for line in (tmp_path/'log.jsonl').read_text().splitlines()]
-    assert list(row) == ['step', 'd', 'rank1', 'r', 'rank1_code', 'det', 'adv', 'l1', 'read', 'rate']
+    assert list(row) == ['step', 'loss_d', 'rank1', 'loss_r', 'rank1_code', 'loss_det', 'loss_adv', 'loss_l1',
+                         'loss_code', 'loss_rate']

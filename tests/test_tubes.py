@@ -9,12 +9,12 @@ import torch
 from faceanon.evaluation import video_metrics
 from faceanon.evaluation.metrics import frame_map
 from faceanon.evaluation.video_metrics import (
-    detector_ap,
     embedding_drift,
+    face_detector_ap,
     flicker,
-    landmark_error,
     link_tubes,
-    tube_overlap,
+    normalized_mean_error,
+    tube_iou,
     video_map,
 )
 
@@ -53,9 +53,9 @@ def test_overlap_equals_a_count_of_frames(seed):
     rng = np.random.default_rng(seed)
     pairs = [[make_tube(rng.integers(0, 9), some_boxes(rng, rng.integers(1, 9))) for _ in range(2)] for _ in range(20)]
     want = [slow_overlap(a, b) for a, b in pairs]
-    assert [tube_overlap(a, b) for a, b in pairs] == pytest.approx(want, abs=1e-12)
-    assert [tube_overlap(b, a) for a, b in pairs] == pytest.approx(want, abs=1e-12)
-    assert 0 < sum(want) and all(tube_overlap(a, a) == 1 for a, _ in pairs)
+    assert [tube_iou(a, b) for a, b in pairs] == pytest.approx(want, abs=1e-12)
+    assert [tube_iou(b, a) for a, b in pairs] == pytest.approx(want, abs=1e-12)
+    assert 0 < sum(want) and all(tube_iou(a, a) == 1 for a, _ in pairs)
 
 
 # Linking
@@ -76,7 +76,7 @@ def slow_links(found, label, iou_weight=1., min_iou=.2, gap=5):
         free = [r for r in free if r not in path]
 
 
-def slow_tubes(found, label, steady=8, **settings):
+def slow_tubes(found, label, min_length=8, **settings):
     "The paths, with boxes put between known ones."
     for path in slow_links(found, label, **settings):
         boxes = {t: b for t, b, _ in path}
@@ -84,7 +84,7 @@ def slow_tubes(found, label, steady=8, **settings):
             for f in range(t + 1, u): boxes[f] = [x + (y - x)*(f - t)/(u - t) for x, y in zip(a, b)]
         first, end = min(boxes), max(boxes) + 1
         yield make_tube(first, [boxes[f] for f in range(first, end)], label=label,
-                        score=sum(s for *_, s in path)/max(end - first, steady))
+                        score=sum(s for *_, s in path)/max(end - first, min_length))
 
 
 def some_clip(seed, frames=6, most=5):
@@ -99,8 +99,8 @@ def some_clip(seed, frames=6, most=5):
 def as_rows(found): return sorted((t['label'], t['frames'], round(t['score'], 5)) for t in found)
 
 
-SETTINGS = [dict(), dict(gap=0), dict(iou_weight=0., steady=1), dict(iou_weight=3., min_iou=0.),
-            dict(min_iou=.45, gap=1, steady=3)]
+SETTINGS = [dict(), dict(gap=0), dict(iou_weight=0., min_length=1), dict(iou_weight=3., min_iou=0.),
+            dict(min_iou=.45, gap=1, min_length=3)]
 
 
 @pytest.mark.parametrize('settings', SETTINGS)
@@ -117,7 +117,7 @@ def test_linking_equals_trying_every_path(seed, settings):
 @pytest.mark.parametrize('seed', range(4))
 def test_every_detection_is_in_one_tube(seed):
     found = some_clip(seed, frames=12, most=6)
-    got = link_tubes(found, steady=1)
+    got = link_tubes(found, min_length=1)
     assert sum(t['score']*(t['frames'][1] - t['frames'][0]) for t in got) == pytest.approx(
         sum(d['scores'].sum() for d in found))
 
@@ -128,13 +128,13 @@ def test_a_splinter_comes_after_a_long_tube():
     clip = [frame(.6)]*5 + [frame(.6, .95)] + [frame(.6)]*5
     assert [t['frames'] for t in link_tubes(clip)] == [(0, 11), (5, 6)]
     assert [t['score'] for t in link_tubes(clip)] == pytest.approx([.6, .95/8])
-    assert [t['score'] for t in link_tubes(clip, steady=1)] == pytest.approx([.95, .6])
+    assert [t['score'] for t in link_tubes(clip, min_length=1)] == pytest.approx([.95, .6])
 
 
 def test_a_gap_is_bridged_up_to_its_length():
     box, none = dict(boxes=[[0, 0, 8, 8]], labels=[1], scores=[.8]), dict(boxes=[], labels=[], scores=[])
     clip = [box, none, none, box]
-    (bridged,), apart = link_tubes(clip, gap=2, steady=1), link_tubes(clip, gap=1)
+    (bridged,), apart = link_tubes(clip, gap=2, min_length=1), link_tubes(clip, gap=1)
     assert bridged['frames'] == (0, 4) and bridged['score'] == pytest.approx(.4) and len(apart) == 2
 
 
@@ -145,7 +145,7 @@ def test_boxes_that_overlap_by_just_the_limit_are_not_linked():
 
 def test_classes_are_linked_apart():
     clip = [dict(boxes=[[0, 0, 8, 8]], labels=[label], scores=[.5]) for label in (1, 2, 1)]
-    assert as_rows(link_tubes(clip, steady=1)) == [(1, (0, 3), round(1/3, 5)), (2, (1, 2), .5)]
+    assert as_rows(link_tubes(clip, min_length=1)) == [(1, (0, 3), round(1/3, 5)), (2, (1, 2), .5)]
 
 
 def test_tensors_with_gradient_and_frames_without_boxes_are_read():
@@ -173,7 +173,7 @@ def test_a_frame_that_cannot_be_linked_is_named(frame, words):
 
 @pytest.mark.parametrize('settings, words', [
     (dict(iou_weight=-1.), 'iou_weight'), (dict(iou_weight=math.nan), 'iou_weight'), (dict(min_iou=1.), 'min_iou'),
-    (dict(gap=-1), 'gap >= 0'), (dict(steady=0), 'steady >= 1'),
+    (dict(gap=-1), 'gap >= 0'), (dict(min_length=0), 'min_length >= 1'),
 ])
 def test_settings_that_mean_nothing_are_refused(settings, words):
     with pytest.raises(ValueError, match=words): link_tubes([], **settings)
@@ -300,7 +300,7 @@ def test_a_wrong_tube_is_named(wrong, words):
     right = make_tube(0, [BOX]*4, score=.5)
     with pytest.raises(ValueError, match=words): video_map([[right, right | wrong]], [TRUTH], NAMES)
     if 'frames' in wrong:
-        with pytest.raises(ValueError, match='second tube'): tube_overlap(right, right | wrong)
+        with pytest.raises(ValueError, match='second tube'): tube_iou(right, right | wrong)
 
 
 def test_what_does_not_belong_together_is_refused():
@@ -352,20 +352,20 @@ def test_landmark_error_equals_a_sum_over_points():
     found = true + torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(1))
     want = [sum(math.dist(p, q) for p, q in zip(f, t))/5/math.dist(t[0], t[1])
             for f, t in zip(found.tolist(), true.tolist())]
-    assert landmark_error(found, true).tolist() == pytest.approx(want, rel=1e-5)
-    assert landmark_error(true[:0], true[:0]).shape == (0,)
-    with pytest.raises(ValueError, match='NaN'): landmark_error(found*math.nan, true)
-    with pytest.raises(ValueError, match=r'\(6, 2\)'): landmark_error(found[:, 0], true[:, 0])
+    assert normalized_mean_error(found, true).tolist() == pytest.approx(want, rel=1e-5)
+    assert normalized_mean_error(true[:0], true[:0]).shape == (0,)
+    with pytest.raises(ValueError, match='NaN'): normalized_mean_error(found*math.nan, true)
+    with pytest.raises(ValueError, match=r'\(6, 2\)'): normalized_mean_error(found[:, 0], true[:, 0])
 
 
 def test_faces_are_claimed_frame_by_frame_and_once():
     true = torch.tensor([[0, 0, 0, 8, 8], [0, 20, 0, 28, 8], [2, 0, 0, 8, 8]])
     found = torch.tensor([[2, 0, 0, 8, 8], [0, 0, 0, 8, 8], [0, 0, 0, 8, 7], [0, 20, 0, 24, 8], [1, 0, 0, 8, 8]])
-    got = detector_ap(found, torch.tensor([.9, .8, .7, .6, .5]), true)
+    got = face_detector_ap(found, torch.tensor([.9, .8, .7, .6, .5]), true)
     assert got == pytest.approx(2/3)  # hit, hit, second on one truth, half a face, a frame without faces
-    assert detector_ap(found, torch.tensor([.9, .8, .7, .6, .5]), true, .49) == pytest.approx((1 + 1 + 3/4)/3)
+    assert face_detector_ap(found, torch.tensor([.9, .8, .7, .6, .5]), true, .49) == pytest.approx((1 + 1 + 3/4)/3)
     order = torch.tensor([4, 1, 3, 0, 2])
-    assert detector_ap(found[order], torch.tensor([.9, .8, .7, .6, .5])[order], true) == got
+    assert face_detector_ap(found[order], torch.tensor([.9, .8, .7, .6, .5])[order], true) == got
 
 
 # Planted faults: each changes one thing in the source, and the checks above must notice
@@ -382,9 +382,10 @@ FAULTS = {
                           lambda: [test_linking_equals_trying_every_path(s, d) for s in range(4) for d in SETTINGS]),
     'linked at the limit': ('overlaps > min_iou', 'overlaps >= min_iou',
                             test_boxes_that_overlap_by_just_the_limit_are_not_linked),
-    'score of a gap': ('scores.sum()/max(len(every), steady)', 'scores.sum()/max(len(scores), steady)',
+    'score of a gap': ('scores.sum()/max(len(every), min_length)', 'scores.sum()/max(len(scores), min_length)',
                        test_a_gap_is_bridged_up_to_its_length),
-    'a splinter not marked down': ('max(len(every), steady)', 'len(every)', test_a_splinter_comes_after_a_long_tube),
+    'a splinter not marked down': ('max(len(every), min_length)', 'len(every)',
+                                   test_a_splinter_comes_after_a_long_tube),
     'hit at the threshold': ('row[best] > threshold', 'row[best] >= threshold',
                              test_an_overlap_of_exactly_the_threshold_is_a_miss),
     'a truth claimed twice': ('and best not in taken', '', test_a_truth_is_claimed_once),

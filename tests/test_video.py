@@ -17,23 +17,23 @@ import pytest
 import torch
 
 from faceanon.faces import to_float
-from faceanon.models.baselines import BASELINES, Drawn
-from faceanon.models.face_detectors import Found
+from faceanon.models.baselines import BASELINES, StochasticMethod
+from faceanon.models.face_detectors import Detections
 from faceanon.video import anonymize as video
 from faceanon.video.anonymize import (
-    ON_DOUBT,
+    VIDEO_ON_DOUBT,
     VideoError,
-    anonymize_frames,
+    anonymize_stream,
     anonymize_video,
-    as_words,
-    find_tracks,
-    output_format,
-    probe,
-    read_frames,
-    sidecar_of,
+    choose_pixel_format,
+    describe_video,
+    detect_and_track,
+    probe_video,
+    read_video_frames,
+    sidecar_path,
 )
-from faceanon.video.images import Look
-from faceanon.video.tracking import Face, FrameFaces, read_sidecar, write_sidecar
+from faceanon.video.images import MaskShape
+from faceanon.video.tracking import FrameFaces, TrackedFace, read_sidecar, write_sidecar
 
 av = pytest.importorskip('av')
 mask = BASELINES['mask']
@@ -90,25 +90,25 @@ def bright(frames):
 
 
 def brightest(path):
-    return max(frame.to_ndarray(format='gray').max() for frame in read_frames(path))
+    return max(frame.to_ndarray(format='gray').max() for frame in read_video_frames(path))
 
 
 class Near:
     "The finder `bright`, which can be shown a part of a frame, and what it was shown."
     def __init__(self): self.shown = []
 
-    def detect_bytes(self, frames, whole=None):
+    def detect_uint8(self, frames, whole=None):
         self.shown.append((tuple(frames.shape[2:]), whole))
         boxes = bright(to_float(frames))
-        return Found(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
+        return Detections(boxes, torch.ones(len(boxes)), torch.zeros(len(boxes), 5, 2))
 
 
 @pytest.mark.parametrize('rotate', [0, 90, 180, -90])
 @pytest.mark.parametrize('longest', [None, 160])
 def test_between_two_looks_a_face_that_moved_is_looked_for_nearby(tmp_path, rotate, longest):
     path, find, size = draw(tmp_path/'a.mp4', size=(320, 240), rotate=rotate), Near(), longest or 320
-    find_tracks(path, tmp_path/'near', find, every=6, longest=longest)
-    find_tracks(path, tmp_path/'each', bright, every=1, longest=longest)
+    detect_and_track(path, tmp_path/'near', find, every=6, longest=longest)
+    detect_and_track(path, tmp_path/'each', bright, every=1, longest=longest)
     rows, each = (list(read_sidecar(tmp_path/name)[1]) for name in ('near', 'each'))
     assert [row.faces[0].source for row in rows] == ['found']*COUNT
     assert [row.faces for row in rows] == [row.faces for row in each]
@@ -129,16 +129,16 @@ def test_the_first_and_the_last_frame_of_a_scene_are_looked_at(tmp_path):
     def nobody(frames):
         looked.extend(min(range(COUNT), key=lambda i: abs(shades[i] - 255*frame.mean())) for frame in frames)
         return torch.zeros(0, 5, dtype=torch.int64)
-    find_tracks(tmp_path/'a.mp4', tmp_path/'list', nobody, every=8)
+    detect_and_track(tmp_path/'a.mp4', tmp_path/'list', nobody, every=8)
     assert looked == [0, 8, 11, 12, 16, 19]
 
 
 def test_a_finder_that_fails_on_a_part_leaves_a_doubt(tmp_path):
     class Fails(Near):
-        def detect_bytes(self, frames, whole=None):
+        def detect_uint8(self, frames, whole=None):
             if whole: raise RuntimeError('no parts')
-            return super().detect_bytes(frames)
-    find_tracks(draw(tmp_path/'a.mp4', size=(320, 240)), tmp_path/'list', Fails(), every=8)
+            return super().detect_uint8(frames)
+    detect_and_track(draw(tmp_path/'a.mp4', size=(320, 240)), tmp_path/'list', Fails(), every=8)
     doubts = [row.doubt for row in read_sidecar(tmp_path/'list')[1]]
     assert [bool(doubt) for doubt in doubts[:17]] == [i % 8 != 0 for i in range(17)]
     assert 'no parts' in doubts[1]
@@ -155,12 +155,12 @@ def test_work_ahead_keeps_the_order_stays_a_few_ahead_and_tells_what_fails():
         done.append(i)
         if i == 20: raise ValueError('twenty')
         return 2*i
-    got = video.ahead(work, items(), threads=3)
-    assert next(got) == 0 and len(asked) == video.AHEAD + 1, "no more than a few are held"
+    got = video.prefetch(work, items(), threads=3)
+    assert next(got) == 0 and len(asked) == video.PREFETCH_FRAMES + 1, "no more than a few are held"
     assert [next(got) for _ in range(19)] == list(range(2, 40, 2))
     with pytest.raises(ValueError, match='twenty'): next(got)
     assert len(done) < 30 and list(got) == []
-    got = video.ahead(work, items())
+    got = video.prefetch(work, items())
     next(got)
     got.close()
     assert len(done) < 60
@@ -186,11 +186,11 @@ def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch, inte
             super().shutdown(**given)
             done.append('shut down')
     monkeypatch.setattr(video, 'ThreadPoolExecutor', Pool)
-    with pytest.raises(KeyboardInterrupt): list(video.ahead(int, [1]))
+    with pytest.raises(KeyboardInterrupt): list(video.prefetch(int, [1]))
     assert done == ['submitted', 'shut down'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.undo()
     with ThreadPoolExecutor(1) as other:  # a thread that may not set a handler
-        assert other.submit(lambda: list(video.ahead(int, '123'))).result() == [1, 2, 3]
+        assert other.submit(lambda: list(video.prefetch(int, '123'))).result() == [1, 2, 3]
 
 
 def test_the_waiting_for_what_never_ends_can_be_interrupted(interruptible):
@@ -200,12 +200,12 @@ def test_the_waiting_for_what_never_ends_can_be_interrupted(interruptible):
             time.sleep(.3)
             asked.append(os.kill(os.getpid(), signal.SIGINT))
     threading.Thread(target=twice).start()
-    with pytest.raises(KeyboardInterrupt): list(video.ahead(lambda _: free.wait(100), [1]))
+    with pytest.raises(KeyboardInterrupt): list(video.prefetch(lambda _: free.wait(100), [1]))
     assert len(asked) == 2 and not free.is_set(), "once for the result, once for the end of the work"
     free.set()
 
 
-def moments(path): return [frame.pts*frame.time_base for frame in read_frames(path)]
+def moments(path): return [frame.pts*frame.time_base for frame in read_video_frames(path)]
 
 
 def sounds(path):
@@ -285,7 +285,7 @@ def test_everything_but_the_face_goes_through(files, tmp_path, name):
     near = .065 if out.suffix == '.mkv' else .002
     if name != 'fields.mpg' and name != 'h264.ts': assert lasts(out) == pytest.approx(lasts(files/name), abs=near)
     assert (report['frames'], report['doubts']) == (FILES[name].get('count', COUNT), 0)
-    before, after = (as_words(probe(path)) for path in (files/name, out))
+    before, after = (describe_video(probe_video(path)) for path in (files/name, out))
     for what in ('color_range', 'colorspace', 'color_primaries', 'color_trc', 'interlaced', 'audio', 'rotation',
                  'sample_aspect_ratio'):
         if (what, name) == ('colorspace', 'vp8.webm'): continue  # it has no tag, its decoder tells what it always is
@@ -297,7 +297,7 @@ def test_everything_but_the_face_goes_through(files, tmp_path, name):
 @pytest.mark.parametrize('name', ['full.mp4', 'ten.mkv', 'plain.mp4'])
 def test_the_ground_keeps_its_colour(files, tmp_path, name):
     anonymize_video(files/name, tmp_path/name, mask, bright)
-    for old, new in zip(read_frames(files/name), read_frames(tmp_path/name)):
+    for old, new in zip(read_video_frames(files/name), read_video_frames(tmp_path/name)):
         assert (old.color_range, old.colorspace, old.format.name) == (new.color_range, new.colorspace, new.format.name)
         there = [f.to_ndarray(format='rgb24')[:8].astype(int) for f in (old, new)]
         assert abs(there[0] - there[1]).max() <= 3
@@ -325,19 +325,19 @@ LAYERS = {'rgba.mkv': ('ffv1', 'bgra'), 'yuva.mkv': ('ffv1', 'yuva420p'), 'deep.
 def test_transparency_is_kept_or_refused_and_never_lost_in_silence(tmp_path, name):
     path, out, (codec, pix_fmt) = tmp_path/name, tmp_path/f'o{name}', LAYERS[name]
     transparent(path, codec, pix_fmt)
-    assert probe(path).alpha
+    assert probe_video(path).alpha
     with pytest.raises(VideoError, match='would lose the transparency'): anonymize_video(path, out, mask, bright)
     assert not out.exists() and leftovers(tmp_path) == []
     if name == 'vp9.webm':  # the decoder leaves the layer out
         with pytest.raises(VideoError, match='transparency'): anonymize_video(path, out, mask, bright, codec=codec)
     else:
         anonymize_video(path, out, mask, bright, codec=codec)
-        for old, new in zip(read_frames(path), read_frames(out), strict=True):
+        for old, new in zip(read_video_frames(path), read_video_frames(out), strict=True):
             old, new = (f.to_ndarray(format='rgba').astype(int) for f in (old, new))
             assert abs(old - new)[..., 3].max() <= 2 and new[:10, :, 3].max() <= 1 and new[20:, :, 3].min() > 190
             assert abs(old - new)[48:].max() <= 3 and new[..., :3].max() < SEEN
     anonymize_video(path, out, mask, bright, pix_fmt='yuv420p', overwrite=True)
-    assert not probe(out).alpha and brightest(out) < SEEN
+    assert not probe_video(out).alpha and brightest(out) < SEEN
 
 
 @pytest.mark.parametrize('name, out, how', [('hdr.mkv', 'o.avi', {}), ('ten.mkv', 'o.webm', dict(codec='libvpx')),
@@ -365,7 +365,7 @@ def test_a_pixel_format_that_the_encoder_does_not_know_is_refused(files, tmp_pat
 def test_a_pixel_format_is_obeyed_and_an_odd_side_told(files, tmp_path):
     for asked in ('yuv444p', 'yuv422p10le', 'yuv422p'):
         anonymize_video(files/'plain.mp4', tmp_path/'o.mkv', mask, bright, pix_fmt=asked, overwrite=True)
-        assert probe(tmp_path/'o.mkv').pix_fmt == asked and brightest(tmp_path/'o.mkv') < SEEN
+        assert probe_video(tmp_path/'o.mkv').pix_fmt == asked and brightest(tmp_path/'o.mkv') < SEEN
     for asked in ('yuv420p', 'yuv422p'):
         with pytest.raises(VideoError, match=f'libx264 takes no {asked} where a side is odd, got 95x63'):
             anonymize_video(files/'odd.mp4', tmp_path/'p.mp4', mask, bright, pix_fmt=asked)
@@ -376,17 +376,17 @@ def test_a_pixel_format_is_obeyed_and_an_odd_side_told(files, tmp_path):
     ('yuv444p12le', 'libx264', 'yuv444p10le'), ('yuv420p10le', 'libsvtav1', 'yuv420p10le'), ('gray', 'ffv1', 'gray'),
     ('yuv420p', 'mjpeg', 'yuvj420p'), ('yuv411p', 'libx265', 'yuv420p')])
 def test_a_pixel_format_is_the_inputs_or_comes_near(source, codec, chosen):
-    assert output_format(source, (96, 64), codec) == chosen
+    assert choose_pixel_format(source, (96, 64), codec) == chosen
 
 
 def test_what_a_video_is(tmp_path, files):
-    info = probe(draw(tmp_path/'in.mkv', voices=1, named=True, sar=Fraction(4, 3)))
+    info = probe_video(draw(tmp_path/'in.mkv', voices=1, named=True, sar=Fraction(4, 3)))
     assert (info.sample_aspect_ratio, info.chapters, info.audio) == (Fraction(4, 3), (0,), 1)
     assert .8 <= info.duration < 1 and 'chapters' in info.removed
-    hdr = as_words(probe(files/'hdr.mkv'))
+    hdr = describe_video(probe_video(files/'hdr.mkv'))
     assert [hdr[k] for k in ('color_range', 'colorspace', 'color_primaries', 'color_trc')] == [
         'mpeg', 'bt2020', 'bt2020', 'smpte2084']
-    assert probe(files/'fields.mp4').interlaced and probe(files/'full.mp4').color_range == 'jpeg'
+    assert probe_video(files/'fields.mp4').interlaced and probe_video(files/'full.mp4').color_range == 'jpeg'
     assert (hdr['rate'], hdr['alpha'], hdr['duration']) == ('25', False, .8) and 'path' not in hdr
 
 
@@ -401,8 +401,8 @@ def test_two_containers_of_one_name_have_a_list_each(files, tmp_path):
     for name in ('sound.mp4', 'sound.mov', 'sound.webm'): anonymize_video(files/name, tmp_path/name, mask, bright)
     assert sorted(p.name for p in tmp_path.glob('*.jsonl')) == [
         'sound.mov.faces.jsonl', 'sound.mp4.faces.jsonl', 'sound.webm.faces.jsonl']
-    assert sidecar_of(tmp_path/'a.b.mp4').name == 'a.b.mp4.faces.jsonl'
-    for name in ('sound.mp4', 'sound.mov'): assert read_sidecar(sidecar_of(tmp_path/name))[0]['video'] == name
+    assert sidecar_path(tmp_path/'a.b.mp4').name == 'a.b.mp4.faces.jsonl'
+    for name in ('sound.mp4', 'sound.mov'): assert read_sidecar(sidecar_path(tmp_path/name))[0]['video'] == name
 
 
 def test_the_list_says_who_was_kept_and_is_not_written_over_its_source(files, tmp_path):
@@ -426,9 +426,9 @@ def test_the_list_says_who_was_kept_and_is_not_written_over_its_source(files, tm
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
 @pytest.mark.parametrize('feather', [0, 9])
 def test_the_whole_box_is_covered_whatever_the_shape(files, tmp_path, shape, feather):
-    anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, look=Look(1.3, shape, feather))
+    anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, mask_shape=MaskShape(1.3, shape, feather))
     dark = []
-    for i, new in enumerate(read_frames(tmp_path/'o.mp4')):
+    for i, new in enumerate(read_video_frames(tmp_path/'o.mp4')):
         new = new.to_ndarray(format='gray').astype(int)
         assert new[18:38, 18 + i:38 + i].max() < 60, "a corner of the box shows"
         dark.append((new < 60).sum())
@@ -438,8 +438,8 @@ def test_the_whole_box_is_covered_whatever_the_shape(files, tmp_path, shape, fea
 @pytest.mark.parametrize('shape', ['box', 'ellipse'])
 @pytest.mark.parametrize('method', ['mask', 'blur8', 'pixelate'])
 def test_only_what_is_around_the_face_changes(files, tmp_path, method, shape):
-    anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', BASELINES[method], bright, look=Look(1.6, shape))
-    for i, (old, new) in enumerate(zip(read_frames(files/'plain.mp4'), read_frames(tmp_path/'o.mp4'))):
+    anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', BASELINES[method], bright, mask_shape=MaskShape(1.6, shape))
+    for i, (old, new) in enumerate(zip(read_video_frames(files/'plain.mp4'), read_video_frames(tmp_path/'o.mp4'))):
         old, new = (f.to_ndarray(format='gray').astype(int) for f in (old, new))
         assert abs(old - new)[20:36, 20 + i:36 + i].mean() > 2
         assert abs(old - new)[50:].max() <= 4
@@ -450,7 +450,7 @@ def test_a_container_of_one_rate_refuses_another(files, tmp_path):
     assert moments(tmp_path/'o.avi') == moments(files/'plain.mp4')
     assert shape_of(tmp_path/'o.avi') == shape_of(files/'plain.mp4')
     pair = files/'plain.mp4', tmp_path/'o.avi'
-    ground = [next(read_frames(path)).to_ndarray(format='rgb24')[:8].mean() for path in pair]
+    ground = [next(read_video_frames(path)).to_ndarray(format='rgb24')[:8].mean() for path in pair]
     assert abs(ground[0] - ground[1]) < 3
     with pytest.raises(VideoError, match='.avi knows frames of one rate only'):
         anonymize_video(files/'variable.mp4', tmp_path/'p.avi', mask, bright)
@@ -565,7 +565,7 @@ def failing(at):
     return find
 
 
-@pytest.mark.parametrize('on_doubt', ON_DOUBT)
+@pytest.mark.parametrize('on_doubt', VIDEO_ON_DOUBT)
 @pytest.mark.parametrize('at', [0, 7, COUNT - 1])
 def test_a_finder_that_fails_shows_nobody(files, tmp_path, on_doubt, at):
     if on_doubt == 'stop':
@@ -607,13 +607,14 @@ def noisy(keys):
     def change(frames, boxes, key):
         keys.setdefault(key, []).append(int(boxes[0, 4] - boxes[0, 2]))
         return mask(frames, boxes)
-    return Drawn(change)
+    return StochasticMethod(change)
 
 
 def test_noise_stays_with_a_face_and_is_another_for_another_face_and_film(files, tmp_path):
-    large, small, gone = Face(0, box(20), .9, 'found'), Face(1, (70., 40., 80., 50.), .9, 'found'), 'track 1 was lost'
+    large, small, gone = TrackedFace(0, box(20), .9, 'found'), TrackedFace(1, (70., 40., 80., 50.), .9,
+                                                                           'found'), 'track 1 was lost'
     rows = [FrameFaces(i, f.pts, (replace(large, box=box(20 + i)), *(small,)*(i != 9)), doubt=gone*(i == 9))
-            for i, f in enumerate(read_frames(files/'plain.mp4'))]
+            for i, f in enumerate(read_video_frames(files/'plain.mp4'))]
     write_sidecar(tmp_path/'x.jsonl', dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.), rows)
     drawn_keys, how = ({}, {}), dict(sidecar=tmp_path/'x.jsonl', threads=2)
     for n, keys in enumerate(drawn_keys):
@@ -625,15 +626,15 @@ def test_noise_stays_with_a_face_and_is_another_for_another_face_and_film(files,
 
 def test_noise_stays_with_a_face_before_a_camera():
     keys = {}
-    assert len(list(anonymize_frames(stream(), noisy(keys), bright))) == COUNT
+    assert len(list(anonymize_stream(stream(), noisy(keys), bright))) == COUNT
     assert [len(sides) for sides in keys.values()] == [COUNT] and None not in keys
 
 
 def test_who_is_lost_is_covered_though_another_is_still_there(files, tmp_path):
     "Frames 8 to 11 are in doubt: track 0 is lost in them, track 1 is not."
-    stays = Face(1, (70., 40., 80., 50.), .9, 'found')
-    times = [f.pts for f in read_frames(files/'plain.mp4')]
-    rows = [FrameFaces(i, t, (stays,) if 8 <= i < 12 else (Face(0, box(20 + i), .9, 'found'), stays),
+    stays = TrackedFace(1, (70., 40., 80., 50.), .9, 'found')
+    times = [f.pts for f in read_video_frames(files/'plain.mp4')]
+    rows = [FrameFaces(i, t, (stays,) if 8 <= i < 12 else (TrackedFace(0, box(20 + i), .9, 'found'), stays),
                        doubt='track 0 was lost' if 8 <= i < 12 else '') for i, t in enumerate(times)]
     head = dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.)
     write_sidecar(tmp_path/'x.jsonl', head, rows)
@@ -643,9 +644,9 @@ def test_who_is_lost_is_covered_though_another_is_still_there(files, tmp_path):
 
 def test_who_comes_later_is_covered_before(files, tmp_path):
     "Frames 0 to 5 are in doubt: track 0 was not yet found, track 1 was."
-    stays = Face(1, (70., 40., 80., 50.), .9, 'found')
-    times = [f.pts for f in read_frames(files/'plain.mp4')]
-    rows = [FrameFaces(i, t, (stays,) if i < 6 else (Face(0, box(20 + i), .9, 'found'), stays),
+    stays = TrackedFace(1, (70., 40., 80., 50.), .9, 'found')
+    times = [f.pts for f in read_video_frames(files/'plain.mp4')]
+    rows = [FrameFaces(i, t, (stays,) if i < 6 else (TrackedFace(0, box(20 + i), .9, 'found'), stays),
                        doubt='track 0 was not yet found' if i < 6 else '') for i, t in enumerate(times)]
     head = dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.)
     write_sidecar(tmp_path/'x.jsonl', head, rows)
@@ -654,10 +655,10 @@ def test_who_comes_later_is_covered_before(files, tmp_path):
 
 
 def test_a_list_of_another_video_is_refused(files, tmp_path):
-    find_tracks(files/'one.mp4', tmp_path/'x.jsonl', bright)
+    detect_and_track(files/'one.mp4', tmp_path/'x.jsonl', bright)
     with pytest.raises(VideoError, match='another video'):
         anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, None, sidecar=tmp_path/'x.jsonl')
-    find_tracks(files/'odd.mp4', tmp_path/'y.jsonl', bright)
+    detect_and_track(files/'odd.mp4', tmp_path/'y.jsonl', bright)
     with pytest.raises(VideoError, match='95x63'):
         anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, None, sidecar=tmp_path/'y.jsonl')
     with pytest.raises(VideoError, match='no such list'):
@@ -728,16 +729,16 @@ def stream(count=COUNT, face=True):
 @pytest.mark.parametrize('find', [bright, failing(0), failing(9), failing(COUNT - 1)])
 @pytest.mark.parametrize('method', [mask, wrong, METHODS['nan'], METHODS['same']])
 def test_a_camera_shows_nobody(find, method):
-    live = list(anonymize_frames(stream(), method, find))
+    live = list(anonymize_stream(stream(), method, find))
     assert len(live) == COUNT
     assert max(frame.max() for frame in live) < SEEN
 
 
-@pytest.mark.parametrize('on_doubt', ON_DOUBT)
+@pytest.mark.parametrize('on_doubt', VIDEO_ON_DOUBT)
 @pytest.mark.parametrize('find, method, doubted', [(failing, mask, {5}), (None, METHODS['late'], None)])
 def test_a_camera_in_doubt_does_what_is_asked(find, method, doubted, on_doubt):
     given, counts = stream(), {}
-    frames = anonymize_frames(given, method, find(5) if find else bright, on_doubt=on_doubt, counts=counts)
+    frames = anonymize_stream(given, method, find(5) if find else bright, on_doubt=on_doubt, counts=counts)
     if on_doubt == 'stop':
         with pytest.raises(VideoError, match='no memory'): list(frames)
         return
@@ -752,15 +753,15 @@ def test_a_camera_in_doubt_does_what_is_asked(find, method, doubted, on_doubt):
 
 @pytest.mark.parametrize('shape, feather', [('ellipse', 0), ('box', 9), ('ellipse', 9)])
 def test_a_camera_covers_more_and_never_less(shape, feather):
-    box, more = ([frame.float().mean(0) < 85 for frame in anonymize_frames(stream(), mask, bright, **how)]
+    box, more = ([frame.float().mean(0) < 85 for frame in anonymize_stream(stream(), mask, bright, **how)]
                  for how in ({}, dict(shape=shape, feather=feather)))
     for a, b in zip(box, more): assert b[a].all() and b.sum() > 1.2*a.sum()
-    with pytest.raises(ValueError, match='shape'): list(anonymize_frames(stream(), mask, bright, shape='star'))
+    with pytest.raises(ValueError, match='shape'): list(anonymize_stream(stream(), mask, bright, shape='star'))
 
 
 def test_a_camera_without_a_face_is_left_alone():
     given = stream(face=False)
-    assert all(torch.equal(a, b) for a, b in zip(anonymize_frames(given, mask, bright), given, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(anonymize_stream(given, mask, bright), given, strict=True))
 
 
 def test_a_camera_waits_no_longer_than_promised():
@@ -769,7 +770,7 @@ def test_a_camera_waits_no_longer_than_promised():
         for i, frame in enumerate(stream(60)):
             taken.append(i)
             yield frame
-    live = anonymize_frames(camera(), mask, bright, gap=5, smooth=1)
+    live = anonymize_stream(camera(), mask, bright, gap=5, smooth=1)
     for i, _ in enumerate(live): assert len(taken) <= i + 5 + 2*1 + 2
 
 
@@ -782,4 +783,4 @@ def test_progress_wraps_both_passes(files, tmp_path):
             yield frame
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, bright, progress=counted)
     assert calls == [COUNT]*2
-    assert probe(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.mp4.faces.jsonl')[0]['frames'] == COUNT
+    assert probe_video(tmp_path/'o.mp4').frames == read_sidecar(tmp_path/'o.mp4.faces.jsonl')[0]['frames'] == COUNT

@@ -1,5 +1,4 @@
 "Widgets moved without a screen: every control changes what is seen, and what is joined is what was measured."
-import json
 import re
 from pathlib import Path
 
@@ -8,11 +7,12 @@ import pytest
 
 from faceanon.interactive import widgets
 from faceanon.plots import explorer as companion
+from faceanon.plots.results import read_recorded
 
 DATA = Path(__file__).resolve().parents[1]/'figures'/'data'
 
 
-def committed(name): return json.loads((DATA/f'{name}.json').read_text(encoding='utf-8'))
+def committed(name): return read_recorded(DATA/f'{name}.json')
 
 
 TRADEOFF, CLASSES, ATTACKERS, FACES, DIAL, ABLATION, TEASER, DIAGRAM, GAME = map(committed, (
@@ -25,8 +25,8 @@ PHOTOS = committed('real_tradeoff')
 PAIRS = {r['method']: [*zip(FACES['rows'][0]['faces'], r['faces'])] for r in FACES['rows'][1:]}
 
 MADE = {
-    'explorer': lambda: widgets.explorer(POINTS, CHANCE),
-    'short': lambda: widgets.short_explorer(SHORT),
+    'explorer': lambda: widgets.explorer_widget(POINTS, CHANCE),
+    'short': lambda: widgets.short_explorer_widget(SHORT),
     'tradeoff': lambda: widgets.tradeoff_widget(POINTS, SHORT, CHANCE),
     'pairs': lambda: widgets.pairs_widget(PAIRS, 'method'),
     'verdict': lambda: widgets.verdict_widget(TEASER['rows'], TEASER['recogniser']),
@@ -101,7 +101,7 @@ def test_short_games_are_apart_and_hold_only_what_was_measured():
     for point in SHORT:
         for actions, attacker in (('far', 'worst'), ('near', 'cnn')):
             with pytest.raises(ValueError, match="not measured"):
-                companion.place(point, actions, 'fine-tuned', attacker, 'eer')
+                companion.point_position(point, actions, 'fine-tuned', attacker, 'eer')
 
 
 def spot(name, x, y, crafted=True, fixed=0.5):
@@ -131,15 +131,15 @@ def test_the_frontier_falls_from_the_fixed_verifier_to_the_worst_attacker():
 
 
 @pytest.mark.parametrize('make, message', [
-    (lambda: widgets.explorer([], CHANCE), "no points"),
+    (lambda: widgets.explorer_widget([], CHANCE), "no points"),
     (lambda: widgets.pairs_widget({'a': []}, 'method'), "needs a pair"),
     (lambda: companion.plot_explorer(POINTS, 'near', 'fine-tuned', 'worst', 'eer', 99, CHANCE), "index below 16"),
     (lambda: companion.plot_explorer(POINTS, 'near', 'fine-tuned', 'oracle', 'eer', 0, CHANCE), "not measured"),
     (lambda: companion.join_points(TRADEOFF['rows'], [], ATTACKERS['rows'], [], 0), "rows of the three files"),
     (lambda: companion.join_points(TRADEOFF['rows']*2, CLASSES['rows'], ATTACKERS['rows'], [], 0), "rows of the three"),
-    (lambda: companion.read_by(ATTACKERS['rows'], 'worst', 'beauty'), "measure must be one of"),
-    (lambda: companion.plot_span(GAME['rows'], [], 'price', 1, (0, 9), 0.1), "curve must be one of"),
-    (lambda: companion.plot_span(GAME['rows'], [], 'l1', 0, (0, 9), 0.1), "window must be at least 1"),
+    (lambda: companion.attacker_rates(ATTACKERS['rows'], 'worst', 'beauty'), "measure must be one of"),
+    (lambda: companion.plot_curve_span(GAME['rows'], [], 'price', 1, (0, 9), 0.1), "curve must be one of"),
+    (lambda: companion.plot_curve_span(GAME['rows'], [], 'loss_l1', 0, (0, 9), 0.1), "window must be at least 1"),
 ])
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message): make()

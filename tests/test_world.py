@@ -19,26 +19,26 @@ from faceanon.data import synthetic as world
 from faceanon.data.synthetic import (
     ACTIONS,
     FACE_PAD,
-    FAR,
-    IDENTITY,
-    NEAR,
+    FAR_ACTIONS,
+    IDENTITY_RANGES,
+    NEAR_ACTIONS,
     PEOPLE,
-    Moment,
-    draw_moment,
+    Appearance,
+    animate_appearance,
     draw_person,
     draw_scene,
-    expose,
     face_box,
-    far_hands,
-    landmarks,
+    face_landmarks,
+    far_hand_positions,
     make_clip,
     make_face,
     make_frame,
     make_identity,
-    move,
     place_people,
+    sample_appearance,
+    simulate_camera,
 )
-from faceanon.faces import enlarge_boxes, frame_boxes
+from faceanon.faces import batch_boxes, enlarge_boxes
 
 TARGET = ('boxes', 'labels', 'faces', 'landmarks', 'ids')
 
@@ -166,11 +166,11 @@ def test_frames_show_people_of_their_split(split):
 
 def test_people_differ_and_stay_in_their_ranges():
     crowd = [make_identity(person) for people in PEOPLE.values() for person in people]
-    values = np.array([[who[name] for name in IDENTITY] for who in crowd])
-    low, high = np.array(list(IDENTITY.values())).T
+    values = np.array([[who[name] for name in IDENTITY_RANGES] for who in crowd])
+    low, high = np.array(list(IDENTITY_RANGES.values())).T
     assert (values >= low).all() and (values <= high).all()
     assert len(np.unique(values.round(9), axis=0)) == len(crowd)
-    apart = np.corrcoef(values.T) - np.eye(len(IDENTITY))
+    apart = np.corrcoef(values.T) - np.eye(len(IDENTITY_RANGES))
     assert np.abs(apart).max() < .2  # parameters are independent
 
 
@@ -190,7 +190,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr(world, 'draw_scene', lambda people, moments, actions, *_: list(zip(moments, actions)))
     monkeypatch.setattr(world, 'draw_person', lambda canvas, who, now, action, _: noted.append((now, action)))
     monkeypatch.setattr(world, 'draw_room', lambda *_: None)
-    monkeypatch.setattr(world, 'render', lambda *_: torch.zeros(3, 16, 16, dtype=torch.uint8))
+    monkeypatch.setattr(world, 'render_canvas', lambda *_: torch.zeros(3, 16, 16, dtype=torch.uint8))
     return noted
 
 
@@ -200,7 +200,8 @@ def test_moments_stay_when_actions_change_their_names(undrawn, monkeypatch):
         for number in range(60): make_face(number % 16, number, 16)
         return undrawn + [row for number in range(60) for row in make_frame(PEOPLE['train'], number)]
     one = drawn()
-    for names in ('NEAR', 'FAR', 'ACTIONS'): monkeypatch.setattr(world, names, getattr(world, names)[::-1])
+    for names in ('NEAR_ACTIONS', 'FAR_ACTIONS', 'ACTIONS'):
+        monkeypatch.setattr(world, names, getattr(world, names)[::-1])
     other = drawn()
     assert [now for now, _ in one] == [now for now, _ in other]
     assert sum(a != b for (_, a), (_, b) in zip(one, other)) > .8*len(one)
@@ -228,7 +229,7 @@ def test_face_pictures_show_each_action_equally_often(undrawn):
 
 def test_six_of_ten_actions_in_frames_are_near(undrawn):
     actions = [action for number in range(600) for _, action in make_frame(PEOPLE['train'], number)]
-    assert abs(np.mean([a in NEAR for a in actions]) - .6) < .05
+    assert abs(np.mean([a in NEAR_ACTIONS for a in actions]) - .6) < .05
 
 
 # Where the evidence lies.
@@ -249,11 +250,11 @@ def covered(boxes, size=160):
     return mask
 
 
-def enlarged(target): return enlarge_boxes(frame_boxes([target['faces']]), FACE_PAD, 160, 160)[:, 1:]
+def enlarged(target): return enlarge_boxes(batch_boxes([target['faces']]), FACE_PAD, 160, 160)[:, 1:]
 
 
 def test_near_actions_differ_only_inside_the_enlarged_face_boxes():
-    pairs = list(combinations(NEAR, 2))
+    pairs = list(combinations(NEAR_ACTIONS, 2))
     leaks, missed, differing = [], 0, 0
     for number in range(120):
         one, other = pairs[number % len(pairs)]
@@ -269,18 +270,18 @@ def test_near_actions_differ_only_inside_the_enlarged_face_boxes():
 
 def test_targets_of_near_actions_tell_nothing_but_the_label():
     for number in range(10):
-        targets = [scene(number, [action])[1] for action in NEAR]
+        targets = [scene(number, [action])[1] for action in NEAR_ACTIONS]
         assert all(t[k].equal(targets[0][k]) for t in targets for k in TARGET if k != 'labels')
-        assert [t['labels'].unique().item() for t in targets] == [ACTIONS.index(a) + 1 for a in NEAR]
+        assert [t['labels'].unique().item() for t in targets] == [ACTIONS.index(a) + 1 for a in NEAR_ACTIONS]
 
 
-@pytest.mark.parametrize('action', FAR)
+@pytest.mark.parametrize('action', FAR_ACTIONS)
 def test_far_hands_and_tools_lie_outside_the_face_box_and_inside_the_actions(action):
     fist, seen = .21, 0
     other_colour = lambda now: replace(now, item=tuple(1 - c for c in now.item))  # only tools have it
     for number in range(25):
         first, target, moments = scene(number, [action], most=1)  # a neighbour's tool may pass before a face
-        reach = np.abs([far_hands(action, now) for now in moments]).max(-1)
+        reach = np.abs([far_hand_positions(action, now) for now in moments]).max(-1)
         assert (reach - fist > FACE_PAD).all()
         other = scene(number, [action], other_colour, most=1)[0]
         tool = (first != other).any(0)
@@ -294,10 +295,10 @@ def test_far_hands_and_tools_lie_outside_the_face_box_and_inside_the_actions(act
 
 def test_boxes_hold_the_centres_of_all_hands():
     for number in range(40):
-        _, target, moments = scene(number, [NEAR[number % 6], FAR[number % 4]])
+        _, target, moments = scene(number, [NEAR_ACTIONS[number % 6], FAR_ACTIONS[number % 4]])
         for box, label, now in zip(target['boxes'], target['labels'], moments):
             action = ACTIONS[label - 1]
-            hands = [now.hand] if action in NEAR else far_hands(action, now)
+            hands = [now.hand] if action in NEAR_ACTIONS else far_hand_positions(action, now)
             points = (np.array(hands)*now.size + [now.x, now.y]).clip(0, 160)
             assert (points >= box[:2].numpy() - 1e-3).all() and (points <= box[2:].numpy() + 1e-3).all()
 
@@ -305,7 +306,7 @@ def test_boxes_hold_the_centres_of_all_hands():
 def test_mask_leaves_the_six_near_actions_the_same_picture():
     for number in range(10):
         frames = []
-        for action in NEAR:
+        for action in NEAR_ACTIONS:
             frame, target, _ = scene(number, [action], lambda now: replace(now, roll=now.roll/2))
             frames.append(frame*~covered(enlarged(target)))
         assert all(frame.equal(frames[0]) for frame in frames)
@@ -313,8 +314,8 @@ def test_mask_leaves_the_six_near_actions_the_same_picture():
 
 # Boxes and landmarks.
 
-STILL = Moment(x=64, y=60, size=50, yaw=.5, pitch=.3, roll=0, mouth=0, smile=0, brows=0, blink=0, gaze=0, side=1,
-               hand=(.8, .9), second=False, reach=.5, shirt=(.2, .3, .4), item=(1, 0, 0), trim=(0, 1, 0), tilt=0)
+STILL = Appearance(x=64, y=60, size=50, yaw=.5, pitch=.3, roll=0, mouth=0, smile=0, brows=0, blink=0, gaze=0, side=1,
+                   hand=(.8, .9), second=False, reach=.5, shirt=(.2, .3, .4), item=(1, 0, 0), trim=(0, 1, 0), tilt=0)
 
 
 def changed(person, roll, **change):
@@ -330,7 +331,7 @@ def changed(person, roll, **change):
 @pytest.mark.parametrize('roll', [-25., -8., 0., 8., 25.])
 @pytest.mark.parametrize('person', [1, 5, 8])
 def test_landmarks_lie_where_eyes_and_mouth_are_drawn(person, roll):
-    points = torch.tensor(landmarks(make_identity(person), replace(STILL, roll=roll)), dtype=torch.float64)
+    points = torch.tensor(face_landmarks(make_identity(person), replace(STILL, roll=roll)), dtype=torch.float64)
     eyes = changed(person, roll, blink=1.)
     nearest = torch.cdist(eyes, points[:2]).argmin(1)
     for eye in (0, 1): assert (eyes[nearest == eye].mean(0) - points[eye]).norm() < 3
@@ -343,7 +344,7 @@ def test_landmarks_lie_where_eyes_and_mouth_are_drawn(person, roll):
 
 def test_landmarks_turn_clockwise_with_the_roll():
     who = make_identity(1)
-    eyes = [landmarks(who, replace(STILL, roll=roll))[:2] for roll in (-20., 0., 20.)]
+    eyes = [face_landmarks(who, replace(STILL, roll=roll))[:2] for roll in (-20., 0., 20.)]
     slopes = [math.degrees(math.atan2(right[1] - left[1], right[0] - left[0])) for left, right in eyes]
     assert slopes == pytest.approx([-20., 0., 20.])
 
@@ -376,10 +377,10 @@ def test_targets_are_consistent():
 
 def test_the_camera_keeps_shape_and_range_and_moves_colours():
     picture = np.random.default_rng(0).uniform(0, 1, (20, 30, 3))
-    shots = [expose(picture, np.random.default_rng(seed)) for seed in range(30)]
+    shots = [simulate_camera(picture, np.random.default_rng(seed)) for seed in range(30)]
     assert all(shot.shape == (20, 30, 3) and shot.dtype == np.uint8 for shot in shots)
     assert (np.std([shot.mean((0, 1)) for shot in shots], 0) > 10).all()
-    assert (expose(picture, np.random.default_rng(3)) == shots[3]).all()
+    assert (simulate_camera(picture, np.random.default_rng(3)) == shots[3]).all()
 
 
 # Clips.
@@ -399,9 +400,9 @@ def test_clips_keep_people_in_their_rows_and_move_smoothly(number):
 
 
 def test_a_clip_begins_at_its_moment_and_a_faster_camera_sees_the_same_motion():
-    now = draw_moment(np.random.default_rng(0), 80, 60, 18)
+    now = sample_appearance(np.random.default_rng(0), 80, 60, 18)
     phase = np.random.default_rng(1).uniform(0, 2*math.pi, 6)
-    start = move(now, 0., phase)
+    start = animate_appearance(now, 0., phase)
     assert (start.x, start.y, start.roll) == pytest.approx((now.x, now.y, now.roll))
     slow, fast = (make_clip(PEOPLE['train'], 5, length, fps) for length, fps in ((4, 12.), (7, 24.)))
     for (_, one), (_, other) in zip(slow, fast[::2]):
@@ -437,7 +438,7 @@ RNG = np.random.default_rng(0)
     (lambda: draw_person(None, make_identity(0), STILL, 'Sleeping'), "unknown action 'Sleeping': it must be one of"),
     (lambda: draw_scene([0], [STILL], ['drinking'], RNG, RNG, 160), "unknown action 'drinking'"),
     (lambda: draw_scene([0, 1], [STILL], ['Drinking'], RNG, RNG, 160), "one person, moment, action each: got 2, 1, 1"),
-    (lambda: far_hands('Drinking', STILL), "unknown action 'Drinking': it must be one of CleaningFloor"),
+    (lambda: far_hand_positions('Drinking', STILL), "unknown action 'Drinking': it must be one of CleaningFloor"),
 ])
 def test_bad_input_is_refused_clearly(call, words):
     with pytest.raises(ValueError) as refusal: call()

@@ -12,7 +12,7 @@ from faceanon.config import get_preset, seed_everything
 from faceanon.data.synthetic import ACTIONS, PEOPLE, make_face, make_frame
 from faceanon.models.action_detector import small_detector
 from faceanon.models.anonymizer import Anonymizer
-from faceanon.models.discriminator import CodeReader, SmallSphereFace
+from faceanon.models.discriminator import LatentClassifier, SmallSphereFace
 from faceanon.training import adversarial as training
 
 CFG = get_preset('toy', face_size=32, frame_size=96, steps=3, d_pool=2, d_restart=5, r_steps=1, checkpoint_every=2)
@@ -30,10 +30,10 @@ def toy_data(cfg=CFG):
 def toy_nets(cfg=CFG, loudness=1.):
     "`loudness` turns up the code of M, which is silent at first."
     seed_everything(cfg.seed)
-    nets = training.Nets(
+    nets = training.Networks(
         Anonymizer(cfg.m_width, blocks=1, noise=cfg.m_noise),
         nn.ModuleList(SmallSphereFace(cfg.people, cfg.d_width) for _ in range(cfg.d_pool)),
-        small_detector(len(ACTIONS), cfg.frame_size, 8), CodeReader(cfg.people, width=16))
+        small_detector(len(ACTIONS), cfg.frame_size, 8), LatentClassifier(cfg.people, width=16))
     with torch.no_grad(): nets.M.to_code.weight *= loudness
     return nets
 
@@ -41,7 +41,7 @@ def toy_nets(cfg=CFG, loudness=1.):
 def seeded(seed): return torch.Generator().manual_seed(seed)
 
 
-def toy_batch(cfg=CFG, seed=0): return training.draw_batch(toy_data(), cfg, seeded(seed))
+def toy_batch(cfg=CFG, seed=0): return training.sample_batch(toy_data(), cfg, seeded(seed))
 
 
 def weights(nets): return {name: [p.detach().clone() for p in net.parameters()] for name, net in vars(nets).items()}
@@ -57,4 +57,5 @@ if __name__ == '__main__':
     torch.set_num_threads(1)
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     cfg = replace(CFG, steps=steps)
-    for _ in training.run(folder, toy_nets(cfg), toy_data(), cfg): time.sleep(.1)  # so that nobody is done too early
+    # so that nobody is done too early
+    for _ in training.run_training(folder, toy_nets(cfg), toy_data(), cfg): time.sleep(.1)

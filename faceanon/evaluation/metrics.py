@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Roc', 'roc', 'eer', 'auc', 'threshold_at_far', 'tar_at_far', 'verification_error', 'best_threshold', 'rank_k',
-           'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_by_people', 'mean_interval',
-           'average_precision', 'match_boxes', 'frame_map', 'mean_over']
+           'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_by_identity_weights',
+           'student_interval', 'average_precision', 'match_boxes', 'frame_map', 'mean_over_classes']
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #f3a4df34
 import math
@@ -207,7 +207,7 @@ def bootstrap_interval(
     return tuple(float(v) for v in np.nanquantile(values, [(1-level)/2, (1+level)/2]))
 
 
-def eer_by_people(
+def eer_by_identity_weights(
     embeddings:Float[Tensor, "n d"],  # one row a picture, finite
     ids:Int[Tensor, "n"],             # who each row shows
     bins:int=1024,                    # score steps of equal mass; the equal error rate is good to 1/bins
@@ -245,7 +245,7 @@ def _student(
     return math.sqrt(freedom) * math.tan(np.interp(level, mass / mass[-1], u))
 
 
-def mean_interval(
+def student_interval(
     values:Sequence[float],  # one a seed, at least one, finite
     level:float=.95,         # coverage, in (0, 1)
 ) -> tuple[float, float]:    # mean, and half the width of its interval; NaN width from a single value
@@ -346,10 +346,10 @@ def frame_map(
             hits += match_boxes(boxes[mine], wanted, iou)
             count += len(wanted)
         per_class[name] = average_precision(scores, hits, count)
-    return dict(per_class=per_class, mean=mean_over(per_class, classes))
+    return dict(per_class=per_class, mean=mean_over_classes(per_class, classes))
 
 
-def mean_over(
+def mean_over_classes(
     per_class:dict[str, float|None],  # as `frame_map` gives
     names:Sequence[str],              # which classes, e.g. those near the face
 ) -> float|None:                      # mean of those with truths; None where none has any
