@@ -476,10 +476,10 @@ def test_detail_is_that_of_the_better_half_whatever_the_light():
 
 
 def test_less_is_enough_for_a_small_face():
-    assert [FaceComparison(0, 0, True, side, .6).is_clear() for side in (SMALL_FACE_SIDE - 1,
-                                                                         SMALL_FACE_SIDE)] == [True, False]
-    assert not FaceComparison(0, 0, True, 9, .4).is_clear() and FaceComparison(0, 0, True, SMALL_FACE_SIDE,
-                                                                               CLEAR_THRESHOLD).is_clear()
+    sides = (SMALL_FACE_SIDE - 1, SMALL_FACE_SIDE)
+    assert [FaceComparison(0, 0, True, side, .6).is_clear() for side in sides] == [True, False]
+    assert not FaceComparison(0, 0, True, 9, .4).is_clear()
+    assert FaceComparison(0, 0, True, SMALL_FACE_SIDE, CLEAR_THRESHOLD).is_clear()
 
 
 def test_json_holds_plain_numbers():

@@ -126,8 +126,8 @@ def test_only_the_object_differs_within_a_pair():
         for person in PEOPLE['val_unseen'][:4]:
             empty, full = inside.object_pair(person, action)
             assert .005 < (empty != full).any(0).float().mean() < .5
-            assert empty.equal(inside.object_pair(person,
-                                                  NEAR_ACTIONS[0])[0]), "an empty hand looks alike whatever it held"
+            other = inside.object_pair(person, NEAR_ACTIONS[0])[0]
+            assert empty.equal(other), "an empty hand looks alike whatever it held"
     for action in FAR_ACTIONS:
         with pytest.raises(ValueError, match='action must be one of'): inside.object_pair(0, action)
     assert {make_face(2, 0, action=a).numpy().tobytes() for a in ACTIONS} >= {make_face(2, 0).numpy().tobytes()}

@@ -611,8 +611,8 @@ def noisy(keys):
 
 
 def test_noise_stays_with_a_face_and_is_another_for_another_face_and_film(files, tmp_path):
-    large, small, gone = TrackedFace(0, box(20), .9, 'found'), TrackedFace(1, (70., 40., 80., 50.), .9,
-                                                                           'found'), 'track 1 was lost'
+    large, small = TrackedFace(0, box(20), .9, 'found'), TrackedFace(1, (70., 40., 80., 50.), .9, 'found')
+    gone = 'track 1 was lost'
     rows = [FrameFaces(i, f.pts, (replace(large, box=box(20 + i)), *(small,)*(i != 9)), doubt=gone*(i == 9))
             for i, f in enumerate(read_video_frames(files/'plain.mp4'))]
     write_sidecar(tmp_path/'x.jsonl', dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.), rows)

@@ -363,8 +363,8 @@ def draw_glasses(
 ) -> None:               # paints
     "Two rims, a bridge and the temples (ours)."
     if traits['glasses'] < 0: return
-    r, bend, paint = traits['glasses_size'], traits['glasses_round'], stroke_paint((.1, .09, .1),
-                                                                                   traits['glasses_thick'])
+    r, bend = traits['glasses_size'], traits['glasses_round']
+    paint = stroke_paint((.1, .09, .1), traits['glasses_thick'])
     tall = r*(.62 + .3*bend)
     (lx, ly), (rx, ry) = places['left_eye'], places['right_eye']
     for x, y in ((lx, ly), (rx, ry)):

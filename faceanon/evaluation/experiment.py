@@ -456,8 +456,8 @@ def frozen_and_tuned_detector(
 ) -> Iterator[tuple]:   # 'frozen', then 'tuned'; A in evaluation mode, test frames as shipped, their targets
     "A before and after it got used to what a method leaves."
     settings = data_config(cfg)
-    (train, train_targets), (test, test_targets) = frames_for_role(settings,
-                                                                   'train'), frames_for_role(settings, 'test', split)
+    train, train_targets = frames_for_role(settings, 'train')
+    test, test_targets = frames_for_role(settings, 'test', split)
     A = initial_detector(cfg)
     seed_everything(cfg.seed)
     shown = anonymize_frames(method, test, test_targets, cfg.pad)
@@ -526,7 +526,7 @@ def fixed_verifier_attack(
             'tar@1e-2': tar_at_far(genuine, impostor, .01)}
 
 def latent_attack(
-    M:nn.Module,        # frozen: `mean_code`, `send`
+    M:nn.Module,        # frozen: `mean_code`, `add_noise`
     cfg:TrainConfig,    # `attack_steps`, `seed`
     split:str='test',   # 'test' or 'val'
 ) -> dict:              # `rank1` of the gallery's people, `eer` of people R never met

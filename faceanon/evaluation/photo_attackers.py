@@ -90,8 +90,8 @@ def verification_row(
     limits = {k: threshold_at_far(pairs['original'][1], 10**-k) for k in (1, 2, 3)}
     accepted = {f'tar@1e-{k}': float((pairs[reader][0] >= t).double().mean()) for k, t in limits.items()}
     wrong = {f'far@1e-{k}': float((pairs[reader][1] >= t).double().mean()) for k, t in limits.items()}
-    low, high = bootstrap_interval(*eer_by_identity_weights(*((hidden, ids, 128) if reader == 'anonymized' else
-                                                              (clear, ids, 128, hidden))), rounds=rounds)
+    given = (hidden, ids, 128) if reader == 'anonymized' else (clear, ids, 128, hidden)
+    low, high = bootstrap_interval(*eer_by_identity_weights(*given), rounds=rounds)
     return dict(attacker=name, eer=errors[f'eer_{reader}'], eer_low=low, eer_high=high, reads=reader,
                 auc=auc(*pairs[reader])) | errors | accepted | wrong
 
@@ -367,10 +367,10 @@ def attack_photographs(
     settings = data_config(cfg)
     originals = {role: load_photographs(settings, role) for role in ('gallery', 'known', 'unseen')}
     torch.manual_seed(cfg.seed)
-    shipped = {role: originals[role].with_faces(anonymize_faces(method,
-                                                                originals[role].faces)) for role in ('known', 'unseen')}
-    shipped['gallery'] = originals['gallery'].with_faces(anonymize_gallery(method, originals['gallery'].faces,
-                                                                           originals['gallery'].ids)[0])
+    shipped = {role: originals[role].with_faces(anonymize_faces(method, originals[role].faces))
+               for role in ('known', 'unseen')}
+    gallery = originals['gallery']
+    shipped['gallery'] = gallery.with_faces(anonymize_gallery(method, gallery.faces, gallery.ids)[0])
     shipped['tracks'] = clip_tracks(lambda clip: method_for_face(method, 1000*cfg.seed + clip), cfg)
     if isinstance(method, StochasticMethod): shipped['fresh'] = clip_tracks(lambda clip: method, cfg)
     yield from recognizer_attacks(originals, shipped, cfg)

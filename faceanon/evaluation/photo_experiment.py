@@ -163,8 +163,8 @@ def photo_tradeoff_row(
     return dict(method=row['method'], l1_weight=cfg.l1_weight if 'weights' in row['budget'] else None, seed=row['seed'],
                 map50=tuned, map50_near=tuned, map50_far=tuned, map50_frozen=frozen, map50_near_frozen=frozen,
                 eer_fixed=fixed['eer'], eer_worst=worst['eer'], attacker_worst=worst['attacker'],
-                eer_worst_photographs=worst_photo_attack([a for a in row['attacks']
-                                                          if a['attacker'] != 'track'])['eer'],
+                eer_worst_photographs=worst_photo_attack(
+                    [a for a in row['attacks'] if a['attacker'] != 'track'])['eer'],
                 rank1_worst=max(a['rank1'] for a in row['attacks'] if a['rank1'] is not None), **row['picture'],
                 **videos, **faces)
 

@@ -23,7 +23,7 @@ from ..models.anonymizer import Anonymizer, check_anonymizer_faces
 
 # %% ../../nbs/5_play/11_inside.ipynb #a708779d
 def noisy_code(
-    M:nn.Module,                       # `send`
+    M:nn.Module,                       # `add_noise`
     mean:Float[Tensor, "n c h w"],     # from `mean_code`
     seed:int,                          # of the noise, a draw a face; torch's own stream is left as it was
 ) -> Float[Tensor, "n c h w"]:         # what arrives; `mean` itself where there is no channel
@@ -34,7 +34,7 @@ def noisy_code(
 
 @torch.no_grad()
 def anonymize_same_noise(
-    M:nn.Module,                       # `mean_code`, `send`, `decode`
+    M:nn.Module,                       # `mean_code`, `add_noise`, `decode`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
     seed:int=0,                        # of the noise
 ) -> Float[Tensor, "n 3 h w"]:         # M(f), RGB in [0, 1], every face with the same noise; no gradient

@@ -34,7 +34,7 @@ GAME_DIALS = ('l1_weight', 'adv_weight', 'det_weight', 'd_steps', 'objective', '
 class GameSetup:
     "All that is looked at."
     data:TrainData  # to draw from
-    watched:Batch   # a few faces and one frame; its `fresh` and `codes` are empty
+    watched:Batch   # a few faces and one frame; its `d_batches` and `r_batches` are empty
     probe:dict      # 'gallery' and 'known': uint8 `(n, 3, s, s)` and int64 `(n,)` of people that take no part
 
 def synthetic_setup(

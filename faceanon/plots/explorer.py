@@ -407,8 +407,8 @@ def plot_attacker_bars(
     "One column of the table, sorted, with the fixed verifier beside it (Table 2)."
     best = lambda s: s[measure][0]*(-1 if measure == 'eer' else 1)
     settings = sorted(aggregate_seeds(attacker_rates(rows, attacker, measure), ('method',), (measure,)), key=best)
-    fixed = {s['method']: s[measure][0] for s in aggregate_seeds(attacker_rates(rows, 'fixed', measure), ('method',),
-                                                                 (measure,))}
+    fixed = {s['method']: s[measure][0]
+             for s in aggregate_seeds(attacker_rates(rows, 'fixed', measure), ('method',), (measure,))}
     fig = Figure(figsize=(6, 0.7 + 0.19*len(settings)), layout='constrained')
     ax = fig.subplots()
     for y, s in enumerate(settings):

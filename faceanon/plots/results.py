@@ -414,8 +414,8 @@ def plot_trace(
     "One number over steps: running mean, and the band of four fifths of the values around it (ours)."
     for seed in dict.fromkeys(r['seed'] for r in rows):
         found = sorted((r for r in rows if r['seed'] == seed), key=lambda r: r['step'])
-        steps, (mean, low, high) = [r['step'] for r in found], scale*running_mean([r[key] for r in found],
-                                                                                  len(found)//20 + 1)
+        steps = [r['step'] for r in found]
+        mean, low, high = scale*running_mean([r[key] for r in found], len(found)//20 + 1)
         ax.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
         ax.plot(steps, mean, color=colour, lw=1.1, gid=key)
 
@@ -570,8 +570,8 @@ def attacker_grid(
     "Means over seeds, arranged (Table 2)."
     check_rows(rows, ('method', 'seed', 'attacker'), MEASURE_LABELS)
     methods, attackers = (list(dict.fromkeys(r[k] for r in rows)) for k in ('method', 'attacker'))
-    found = {(s['method'], s['attacker']): s for s in aggregate_seeds(rows, ('method', 'attacker'),
-                                                                      tuple(MEASURE_LABELS))}
+    found = {(s['method'], s['attacker']): s
+             for s in aggregate_seeds(rows, ('method', 'attacker'), tuple(MEASURE_LABELS))}
     empty = dict.fromkeys(MEASURE_LABELS, (float('nan'),))
     return methods, attackers, np.array([[[found.get((m, a), empty)[k][0] for a in attackers] for m in methods]
                                          for k in MEASURE_LABELS])

@@ -35,7 +35,7 @@ from .losses import (angular_softmax_loss, anneal_weight, check_finite, confusio
 @dataclass
 class Networks:
     "The players, by the paper's letters."
-    M:nn.Module      # `mean_code`, `send`, `decode`: faces -> anonymized faces of the same shape
+    M:nn.Module      # `mean_code`, `add_noise`, `decode`: faces -> anonymized faces of the same shape
     D:nn.ModuleList  # one D, as in the paper, or a pool of them: each answers `embed` and `classify`
     A:nn.Module      # frames, targets -> dict of losses, as torchvision's detectors give in training
     R:nn.Module      # a further D that reads M's code instead of its picture (ours); codes -> logits `(n, C)`

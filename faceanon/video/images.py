@@ -282,9 +282,8 @@ def _sheet_of(image:Image.Image, about:dict) -> ImageFrame:
     image = _plain(image)
     pixels = np.array(image)
     if image.mode.startswith('I'): pixels = pixels.astype(np.uint16)
-    if image.mode in ('LA', 'RGBA'): return ImageFrame(pixels[..., :-1].squeeze(2) if image.mode == 'LA' else
-                                                       pixels[..., :3], pixels[..., -1], about)
-    return ImageFrame(pixels, None, about)
+    if image.mode not in ('LA', 'RGBA'): return ImageFrame(pixels, None, about)
+    return ImageFrame(pixels[..., :-1].squeeze(2) if image.mode == 'LA' else pixels[..., :3], pixels[..., -1], about)
 
 
 def _turned(sheet:ImageFrame, orientation:int) -> ImageFrame:
