@@ -144,7 +144,7 @@ def test_lfw_pairs_name_items(whole):
     i, j, same = lfw_pairs(faces).T.tolist()
     ids = [identity for identity, _ in faces.pictures]
     assert [int(ids[a] == ids[b]) for a, b in zip(i, j)] == same == [1, 0]
-    with pytest.raises(DataError, match="line 3: .'Dan', 1. is not on"):
+    with pytest.raises(DataError, match="line 3: .'Dan', 1. is not in the"):
         lfw_pairs(LFW('test', min_pictures=2, root=whole))
 
 

@@ -542,7 +542,7 @@ def test_view_2_has_ten_folds(broken):
 @pytest.mark.parametrize('text, says', [
     ('10\t2\nAnn\t1\t2\n', "promises 10 times twice 2 pairs, found 1"), ('many\n', "line 1: expected `int`"),
     ('0\n', "promises 1 times twice 0 pairs"), ('1\nAnn\t1\nAnn\t1\tBob\t1\n', "line 2: expected `str int int`"),
-    ('1\nAnn\t1\t9\nAnn\t1\tBob\t1\n', "line 2: .'Ann', 9. is not on the all side"),
+    ('1\nAnn\t1\t9\nAnn\t1\tBob\t1\n', "line 2: .'Ann', 9. is not in the all split"),
 ])
 def test_a_wrong_list_of_pairs_is_named(broken, text, says):
     (broken/'lfw/pairs.txt').write_text(text)

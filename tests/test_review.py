@@ -312,7 +312,7 @@ FAILURES = {
     'stopped on the way': (dict(progress=stop_at(9)), KeyboardInterrupt, None),
     'stopped at the first frame': (dict(progress=stop_at(0)), KeyboardInterrupt, None),
     'no such encoder': (dict(codec='libnothing'), Exception, 'libnothing'),
-    'a doubt, and told to stop': (dict(how=MethodConfig(boom), on_doubt='stop'), VideoError,
+    'a doubt, and told to stop': (dict(config=MethodConfig(boom), on_doubt='stop'), VideoError,
                                   'stopped at the first doubt'),
     'no such sound': (dict(audio='louder'), ValueError, 'audio must be'),
 }
@@ -323,7 +323,7 @@ def test_whatever_fails_film_and_list_are_as_they_were(films, name):
     given, error, words = FAILURES[name]
     before = films.files()
     with pytest.raises(error, match=words):
-        review.rerender_video(films.film, films.hidden, films.listed, **dict(keep={0}, how=MASK_CONFIG) | given)
+        review.rerender_video(films.film, films.hidden, films.listed, **dict(keep={0}, config=MASK_CONFIG) | given)
     assert films.files() == before
 
 
@@ -665,7 +665,8 @@ FAULTS = {
     'ticks mean the opposite': (
         review_widgets, "(keep.discard if hide else keep.add)(number)",
         "(keep.add if hide else keep.discard)(number)", UNTICK),
-    'the button forgets the ticks': (review_widgets, "now, how = frozenset(keep),", "now, how = frozenset(),", UNTICK),
+    'the button forgets the ticks': (
+        review_widgets, "now, config = frozenset(keep),", "now, config = frozenset(),", UNTICK),
     'keep all is for the page': (
         review_widgets, "if not hide: keep.update(t.number for t in whole.tracks)", "if not hide: keep.update(shown())",
         on(test_sixty_tracks_come_a_dozen_a_page_and_the_buttons_count_for_all)),
@@ -676,7 +677,8 @@ FAULTS = {
     'the work holds up the page': (
         review_widgets, "try: loop = asyncio.get_running_loop()\n    except RuntimeError: return", "return", STOP),
     'names are markup': (
-        review_widgets, "NOTE.format(escape(words))", "NOTE.format(words)", test_names_of_files_are_no_markup),
+        review_widgets, "NOTE_HTML.format(escape(words))", "NOTE_HTML.format(words)",
+        test_names_of_files_are_no_markup),
 }
 
 

@@ -112,14 +112,14 @@ def make_attacker(
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #0072c277
 def random_shift(
     pictures:Float[Tensor, "n 3 s s"],  # any range
-    reach:int,                          # furthest shift, pixels
+    max_shift:int,                      # furthest shift, pixels
     generator:torch.Generator,          # on the CPU, advanced
 ) -> Float[Tensor, "n 3 s s"]:          # each moved by its own whole number of pixels, edges repeated
     "Light augmentation: where exactly the box lay tells nothing (ours)."
     size = pictures.shape[-1]
-    padded = F.pad(pictures, (reach,)*4, mode='replicate')
+    padded = F.pad(pictures, (max_shift,)*4, mode='replicate')
     windows = padded.unfold(2, size, 1).unfold(3, size, 1)  # (n, 3, 2r+1, 2r+1, s, s), a view
-    down, right = torch.randint(2*reach + 1, (2, len(pictures)), generator=generator).to(pictures.device)
+    down, right = torch.randint(2*max_shift + 1, (2, len(pictures)), generator=generator).to(pictures.device)
     return windows[torch.arange(len(pictures), device=pictures.device), :, down, right]
 
 

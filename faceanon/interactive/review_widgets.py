@@ -184,7 +184,7 @@ def render_panel(
     method,              # `Dropdown` of `anonymize.MethodConfig`s
     sound:str|None,      # one of `AUDIO_MODES`, chosen at first; None: the film has no sound
     frames:int,          # of the film
-    work:Callable,       # `(keep, how, options, progress)` -> report of `rerender_video`
+    work:Callable,       # `(keep, config, options, progress)` -> report of `rerender_video`
     done:Callable,       # `(keep, report)`, called after a success
 ) -> 'VBox':             # method, sound, button and bar in a line; below, what happened
     "The one button that writes (ours)."

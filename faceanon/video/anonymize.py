@@ -554,14 +554,14 @@ MASK_CONFIG = MethodConfig(BASELINES['mask'])
 def anonymize_region(
     region:UInt8[Tensor, "3 h w"],  # RGB
     boxes:list,                     # x1, y1, x2, y2 in pixels of the region, whole numbers
-    config:MethodConfig,  # method and shape
+    config:MethodConfig,            # method and shape
 ) -> UInt8[Tensor, "3 h w"]:        # changed
     "A piece of a frame with its faces hidden (ours)."
-    frames, look = to_float(region)[None], config.mask_shape
+    frames, mask = to_float(region)[None], config.mask_shape
     table = torch.tensor([[0, *box] for box in boxes])
-    changed = config.method(frames, boxes_with_margin(table, look.feather, *region.shape[1:], look.shape)).clamp(0, 1)
+    changed = config.method(frames, boxes_with_margin(table, mask.feather, *region.shape[1:], mask.shape)).clamp(0, 1)
     if unchanged_faces(frames, changed, table).any(): raise RuntimeError("the method left a face as it was")
-    return to_uint8(blend_shapes(frames, changed, table, look.shape, look.feather))[0]
+    return to_uint8(blend_shapes(frames, changed, table, mask.shape, mask.feather))[0]
 
 
 def enlarge_to_pixels(
@@ -642,7 +642,7 @@ def cut_rectangle(
 def anonymize_in_frame(
     frame,                 # of PyAV, of any pixel format; changed in place where it is planar
     boxes:list,            # whole pixels inside the frame
-    config:MethodConfig,  # method and shape
+    config:MethodConfig,   # method and shape
 ) -> object:               # the changed frame
     "Hide faces in a decoded frame (ours)."
     import av
