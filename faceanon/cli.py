@@ -148,7 +148,7 @@ METHOD_ALIASES = dict(blur='blur8', noise='noise03', real='real-learned-0', worl
 MIN_FACE_PIXELS = 80
 SMALL_FACE_BLUR = 4
 # CenterFace in videos, where tracks tell the sure from the doubtful
-VIDEO_DETECTOR_SETTINGS = dict(threshold=.15, least=480)
+VIDEO_DETECTOR_SETTINGS = dict(threshold=.15, min_side=480)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceanon import cli
+from faceanon.models import face_detectors
 from faceanon.models.face_detectors import Detections
 
 SQUARE = 24
@@ -319,6 +320,11 @@ def test_settings_reach_the_finder(place):
     picture(place/'a.png')
     typed('a.png', '--threshold', '.3', '--side', '640')
     assert FindBright.made == [dict(threshold=.3, side=640)]
+
+
+def test_the_finder_of_videos_takes_its_settings():
+    finder = face_detectors.CenterFace(**cli.VIDEO_DETECTOR_SETTINGS)
+    assert {name: getattr(finder, name) for name in cli.VIDEO_DETECTOR_SETTINGS} == cli.VIDEO_DETECTOR_SETTINGS
 
 
 def test_region_and_size(place):
