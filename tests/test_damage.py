@@ -16,18 +16,13 @@ from click.testing import CliRunner
 from test_video import COUNT, FILES, SEEN, bright, brightest, draw, leftovers, mask, moments, sounds
 
 from faceanon import cli
+from faceanon.atomic import remove_stale_parts
 from faceanon.models.face_detectors import Detections
-from faceanon.video.anonymize import (
-    DAMAGED_FRAME,
-    VIDEO_ON_DOUBT,
-    VideoError,
-    anonymize_video,
-    probe_video,
-    read_video_frames,
-    remove_stale_parts,
-    sidecar_path,
-)
-from faceanon.video.tracking import read_sidecar, write_sidecar
+from faceanon.video.anonymize import anonymize_video
+from faceanon.video.face_list import read_sidecar, sidecar_path, write_sidecar
+from faceanon.video.hiding import VIDEO_ON_DOUBT
+from faceanon.video.mask_shapes import MaskShape
+from faceanon.video.reading import DAMAGED_FRAME, VideoError, probe_video, read_video_frames
 
 av = pytest.importorskip('av')
 CONTEXT = multiprocessing.get_context('fork')
@@ -103,7 +98,7 @@ def test_a_damaged_packet_shows_nobody_and_shifts_nothing(whole, tmp_path, name,
 
 def test_hold_repeats_the_last_good_frame(whole, tmp_path):
     hurt(whole/'plain.mov', tmp_path/'a.mov', [5, 6], 'zeros')
-    anonymize_video(tmp_path/'a.mov', tmp_path/'o.mov', mask, bright, on_doubt='hold')
+    anonymize_video(tmp_path/'a.mov', tmp_path/'o.mov', mask, bright, on_doubt='hold', mask_shape=MaskShape())
     frames = [f.to_ndarray(format='gray').astype(int) for f in read_video_frames(tmp_path/'o.mov')]
     for i in (5, 6): assert abs(frames[i] - frames[4]).max() < 9
     assert abs(frames[7] - frames[4]).max() > 60
@@ -389,7 +384,8 @@ def test_25_kills_leave_no_face_and_the_next_run_clears_up(large, tmp_path):
             assert len(there) == COUNT_LARGE and max(there) < SEEN, "an old or a new result, whole"
         hidden = [tmp_path/name for name in leftovers(tmp_path)]
         if number == signal.SIGTERM: assert not any(str(child.pid) in path.name for path in hidden)
-        parts += [max(found) for path in hidden if path.is_file() and (found := lights(path))]
+        files = [file for path in hidden for file in (path, *path.glob('*')) if file.is_file()]
+        parts += [max(found) for file in files if (found := lights(file))]
     assert killed > 15 and len(parts) > 2 and max(parts) < SEEN, "parts were there to be looked at, and show nobody"
     assert leftovers(tmp_path), "something was left by the last one"
     anonymize_video(large, tmp_path/'o0.ts', mask, bright, overwrite=True)

@@ -11,17 +11,11 @@ import pytest
 import torch
 from PIL import ExifTags, Image, PngImagePlugin
 
+from faceanon.data.synthetic import make_face
 from faceanon.models.baselines import mask, no_change
 from faceanon.video import images
-from faceanon.video.images import (
-    ImageError,
-    MaskShape,
-    anonymize_image,
-    anonymize_pixels,
-    blend_shapes,
-    read_image_file,
-    to_rgb,
-)
+from faceanon.video.images import ImageError, anonymize_image, read_image_file, to_rgb
+from faceanon.video.mask_shapes import HEAD_SHAPE, MaskShape, anonymize_pixels, blend_shapes
 
 EXACT = MaskShape(enlarge=1)
 
@@ -461,3 +455,18 @@ def test_arrays_and_tensors_alike():
     for wrong in (array[..., 0], array.astype(float), tensor.numpy(), tensor[None], np.zeros((0, 5, 3), np.uint8)):
         with pytest.raises(ValueError, match='uint8 RGB'): anonymize_pixels(wrong, mask, find_bright)
     with pytest.raises(RuntimeError, match='no network'): anonymize_pixels(array, mask, failing)
+
+
+def test_without_method_and_detector_the_whole_head_is_black(tmp_path):
+    "CenterFace finds this drawn head; hair, ears and chin lie within the ellipse."
+    Image.fromarray(make_face(0, 0, 200).permute(1, 2, 0).numpy()).save(tmp_path/'a.png')
+    report = anonymize_image(tmp_path/'a.png', tmp_path/'b.png')
+    assert report['faces'] == 1 and report['doubt'] == ''
+    x1, y1, x2, y2 = report['boxes'][0][0]
+    centre, half = ((x1 + x2)/2, (y1 + y2)/2), [HEAD_SHAPE.enlarge*side/2**.5 for side in (x2 - x1, y2 - y1)]
+    x, y = np.arange(200)[None] + .5, np.arange(200)[:, None] + .5
+    inside = np.hypot((x - centre[0])/half[0], (y - centre[1])/half[1]) < 1
+    pixels = np.asarray(Image.open(tmp_path/'b.png'))
+    assert pixels[inside].max() == 0 and inside.mean() > .4
+    away = np.hypot(x - centre[0], y - centre[1]) > max(half) + HEAD_SHAPE.feather + 2
+    assert (pixels == np.asarray(Image.open(tmp_path/'a.png')))[away].all()

@@ -10,20 +10,17 @@ import pytest
 import torch
 
 from faceanon.video import tracking
+from faceanon.video.detecting import split_by_frame
+from faceanon.video.face_list import SIDECAR_FORMAT, mark_kept_tracks, read_sidecar, write_sidecar
 from faceanon.video.tracking import (
-    SIDECAR_FORMAT,
     FrameDetections,
     FrameFaces,
     SceneSettings,
     TrackedFace,
     associate,
-    mark_kept_tracks,
-    read_sidecar,
     smooth_box,
-    split_by_frame,
     track_faces,
     tracked_face,
-    write_sidecar,
 )
 
 WIDTH, HEIGHT = 320, 240

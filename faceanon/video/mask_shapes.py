@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AnonymizeFunction', 'MASK_SHAPES', 'MASK_GREY', 'HEAD_SHAPE', 'shape_weights', 'boxes_with_margin', 'blend_shapes',
-           'MaskShape', 'default_mask_shape', 'unchanged_faces', 'mask_grey', 'anonymize_in_boxes',
-           'default_face_detector', 'anonymize_pixels']
+           'MaskShape', 'default_mask_shape', 'unchanged_faces', 'anonymize_in_boxes', 'default_face_detector',
+           'anonymize_pixels']
 
 # %% ../../nbs/4_video/00_mask_shapes.ipynb #5ea9b26e
 import math
@@ -23,11 +23,7 @@ from ..models.face_detectors import CenterFace, detect_faces
 
 # %% ../../nbs/4_video/00_mask_shapes.ipynb #7ca948fb
 AnonymizeFunction = Callable[[Tensor, Tensor], Tensor]  # frames (b, 3, h, w) in [0, 1], boxes (n, 5) int64 -> frames
-
-
 MASK_SHAPES = ('box', 'ellipse')
-
-
 MASK_GREY = .5
 
 
@@ -86,7 +82,7 @@ def blend_shapes(
     mixed = frames + through*(changed - frames)
     return torch.where(through == 0, frames, torch.where(through == 1, changed, mixed))
 
-# %% ../../nbs/4_video/00_mask_shapes.ipynb #431ec680
+# %% ../../nbs/4_video/00_mask_shapes.ipynb #8ecb152f
 @dataclass(frozen=True)
 class MaskShape:
     "How faces are covered."
@@ -101,7 +97,7 @@ class MaskShape:
         if not 0 <= self.feather < 10_000:
             raise ValueError(f"feather must be from 0 to 9999 pixels, got {self.feather}")
 
-HEAD_SHAPE = MaskShape(enlarge=1.4, shape='ellipse', feather=8)
+HEAD_SHAPE = MaskShape(enlarge=1.5, shape='ellipse', feather=8)
 
 
 def default_mask_shape(
@@ -125,7 +121,7 @@ def unchanged_faces(
     return torch.tensor(rows, dtype=torch.bool)
 
 
-def mask_grey(
+def _mask_grey(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
 ) -> Float[Tensor, "b 3 h w"]:        # a copy with every box in one grey
@@ -152,7 +148,7 @@ def anonymize_in_boxes(
         raise ValueError(f"the method must give frames {tuple(frames.shape)}, got {got}")
     check_images(changed, "the method's frames")
     failed = unchanged_faces(frames, changed, wide)
-    changed = mask_grey(changed, room[failed]).clamp(0, 1)
+    changed = _mask_grey(changed, room[failed]).clamp(0, 1)
     return blend_shapes(frames, changed, wide, mask_shape.shape, mask_shape.feather), failed
 
 # %% ../../nbs/4_video/00_mask_shapes.ipynb #25d19634
