@@ -14,23 +14,15 @@ from faceanon.models.face_detectors import Detections
 from faceanon.video.audit import (
     CLEAR_THRESHOLD,
     SMALL_FACE_SIDE,
-    TRACK_ATTACKS,
     FaceComparison,
-    TrackSamples,
-    attack_tracks,
     audit_frames,
-    audit_html,
-    crop_aligned,
-    exceeds_max_leak,
-    identify_tracks,
     leak_runs,
     pair_frames,
-    read_audit,
     remaining_detail,
-    summarize_audit,
     track_frame_pairs,
-    write_audit,
 )
+from faceanon.video.audit_report import audit_html, exceeds_max_leak, read_audit, summarize_audit, write_audit
+from faceanon.video.track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_aligned, identify_tracks
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 HEIGHT, WIDTH, LENGTH = 72, 160, 30
@@ -232,7 +224,7 @@ def test_without_an_original_faces_are_face_like_and_there_is_no_verdict():
 @pytest.mark.parametrize('cut', ['original', 'anonymized'])
 def test_films_of_two_lengths_are_refused(cut):
     films = dict(original=ORIGINAL, anonymized=ORIGINAL) | {cut: ORIGINAL[:-1]}
-    with pytest.raises(ValueError, match=f"the {cut} film ends after 29 frames"): audit(**films)
+    with pytest.raises(ValueError, match=f"the {cut} video ends after 29 frames"): audit(**films)
 
 
 def test_films_that_cannot_be_audited_are_refused():
@@ -317,7 +309,7 @@ def test_attackers_name_clear_faces_and_not_masked_ones():
 def test_what_is_around_a_face_names_it_too():
     tight = audit(hide(ORIGINAL, enlarge=1), attackers={'pixels': pixels})['attackers']['pixels']
     assert tight['anonymized gallery, anonymized probe']['rank1'] > .8
-    assert 'around the face' in ' '.join(audit(ORIGINAL, attackers={'pixels': pixels})['notes'])
+    assert 'surroundings of the face' in ' '.join(audit(ORIGINAL, attackers={'pixels': pixels})['notes'])
 
 
 def test_gallery_and_probes_are_of_different_frames():

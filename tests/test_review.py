@@ -15,7 +15,7 @@ from test_faults import copy_of
 
 from faceanon.interactive import review_widgets
 from faceanon.models.baselines import BASELINES
-from faceanon.video import review
+from faceanon.video import rerender, review, review_plots
 from faceanon.video.anonymize import (
     MASK_CONFIG,
     MethodConfig,
@@ -211,13 +211,13 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
     film = draw(tmp_path/'turned.mp4', rotate=rotate)
     listed = tmp_path/'turned.faces.jsonl'
     write_sidecar(listed, dict(video='t', width=SIZE[0], height=SIZE[1], detector='d', enlarge=1.), rows_of(film))
-    pair = review.read_review_frame(film, tmp_path/'none.mp4', listed, 12)
+    pair = rerender.read_review_frame(film, tmp_path/'none.mp4', listed, 12)
     height, width = pair.before.shape[:2]
     assert (width, height) == (SIZE if rotate % 180 == 0 else SIZE[::-1]) and pair.after is None
     for track, box in zip(pair.tracks, pair.boxes, strict=True):
         x1, y1, x2, y2 = np.round(box*np.tile((width, height), 2)).astype(int)
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
-    row = review.read_row(listed, 0)
+    row = rerender.read_row(listed, 0)
     shown = review.square_crop(next(read_video_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box,
                                rotate//90 % 4)
     lines = shown[32:64, 32:64].astype(int).mean(2)
@@ -231,10 +231,10 @@ def test_any_frame_is_found_in_any_container(tmp_path, suffix):
     anonymize_video(films.film, out, MASK_CONFIG.method, None, sidecar=films.listed, chosen=dict(only=[1, 2]))
     base = probe_video(films.film).time_base
     for number in (0, 1, 11, 12, 22, 23):
-        time = review.read_row(films.listed, number).pts*base
-        assert review.read_frame(films.film, time).pts*base == time
+        time = rerender.read_row(films.listed, number).pts*base
+        assert rerender.read_frame(films.film, time).pts*base == time
         x1, y1, x2, y2 = map(int, box_of(0, number))
-        there = review.read_frame(out, time).to_ndarray(format='gray').astype(int)
+        there = rerender.read_frame(out, time).to_ndarray(format='gray').astype(int)
         assert abs(there[y1 + 3, x1 + 3] - SHADES[0]) < 25
         assert there[y1 + 3, x1 - 2] < CLEAR and there[y1 + 3, x2 + 1] < CLEAR, "the square of about that frame"
 
@@ -245,16 +245,17 @@ def test_decisions_are_keep_in_these_tracks_and_nowhere_else(films):
     rows = list(rows_of(films.film))
     half = [replace(r, faces=tuple(replace(f, keep=r.frame < 5) for f in r.faces)) for r in rows]
     for before in (rows, half):  # an editor may have kept some frames of a track
-        after = list(review.apply_decisions(before, {2}))
+        after = list(rerender.apply_decisions(before, {2}))
         assert {(f.track, f.keep) for r in after for f in r.faces} == {(0, False), (1, False), (2, True)}
         assert [(r.frame, r.pts, r.cut, [f.box for f in r.faces]) for r in after] == [
             (r.frame, r.pts, r.cut, [f.box for f in r.faces]) for r in rows]
-    with pytest.raises(ValueError, match='no track 3 and 8 in the list'): list(review.apply_decisions(rows, {2, 8, 3}))
+    with pytest.raises(ValueError, match='no track 3 and 8 in the list'):
+        list(rerender.apply_decisions(rows, {2, 8, 3}))
 
 
 @pytest.mark.parametrize('keep', [set(), {1}, {0, 2}, {0, 1, 2}])
 def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
-    report = review.rerender_video(films.film, films.hidden, films.listed, keep, MASK_CONFIG)
+    report = rerender.rerender_video(films.film, films.hidden, films.listed, keep, MASK_CONFIG)
     clear, gone = seen_in(films.hidden)
     for track in range(3):
         if track in keep: assert frames_of(track) <= clear[track]
@@ -268,9 +269,9 @@ def test_rendered_again_exactly_the_kept_faces_are_clear(films, keep):
 
 def test_a_decision_taken_back_is_as_if_never_taken(films):
     before = films.files()
-    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
+    rerender.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     assert films.files()['hidden.mp4.faces.jsonl'] != before['hidden.mp4.faces.jsonl']
-    review.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
+    rerender.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
     assert films.files()['hidden.mp4.faces.jsonl'] == before['hidden.mp4.faces.jsonl']
     assert [not c for c in seen_in(films.hidden)[0]] == [True, True, True]
 
@@ -281,19 +282,19 @@ def test_a_kept_face_that_was_lost_is_not_covered_but_the_note_stays(tmp_path):
     rows = [replace(r, faces=tuple(f for f in r.faces if f.track or r.frame not in notes),
                     doubt=notes.get(r.frame, '')) for r in rows_of(films.film)]
     write_sidecar(films.listed, films.header, rows)
-    review.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
+    rerender.rerender_video(films.film, films.hidden, films.listed, (), MASK_CONFIG)
     assert set(notes) <= seen_in(films.hidden)[1][0], "lost and hidden: the last place is covered"
-    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
+    rerender.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     clear, gone = seen_in(films.hidden)
     assert set(notes) <= clear[0] and frames_of(1) <= gone[1]
     assert [r.doubt for r in read_sidecar(films.listed)[1]] == [r.doubt for r in rows]
-    review.rerender_video(films.film, films.hidden, films.listed, {1}, MASK_CONFIG)
+    rerender.rerender_video(films.film, films.hidden, films.listed, {1}, MASK_CONFIG)
     assert set(notes) <= seen_in(films.hidden)[1][0], "somebody else's doubt is not settled"
 
 
 def test_a_failed_finder_is_covered_whoever_is_kept(tmp_path):
     films = Films(tmp_path, doubt=lambda i: 'the finder failed: no memory' if i == 5 else '')
-    assert review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)['doubts'] == 1
+    assert rerender.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)['doubts'] == 1
 
 
 def boom(frames, boxes): raise RuntimeError('no memory')
@@ -323,7 +324,7 @@ def test_whatever_fails_film_and_list_are_as_they_were(films, name):
     given, error, words = FAILURES[name]
     before = films.files()
     with pytest.raises(error, match=words):
-        review.rerender_video(films.film, films.hidden, films.listed, **dict(keep={0}, config=MASK_CONFIG) | given)
+        rerender.rerender_video(films.film, films.hidden, films.listed, **dict(keep={0}, config=MASK_CONFIG) | given)
     assert films.files() == before
 
 
@@ -349,7 +350,7 @@ def test_a_list_that_will_not_do_is_refused_before_anything_happens(films, name)
     before = films.files()
     with pytest.raises(VideoError, match=words): review.read_video_summary(films.film, films.listed)
     with pytest.raises(VideoError, match=words):
-        review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
+        rerender.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
     with pytest.raises(VideoError, match=words): review_widgets.review_widget(films.film, films.hidden)
     assert films.files() == before
 
@@ -361,14 +362,14 @@ def test_the_list_of_another_film_is_refused_and_nothing_changes(films, count):
     before = films.files()
     with pytest.raises(VideoError, match='another video'): review.collect_face_crops(other, films.listed, tracks)
     with pytest.raises(VideoError, match='another video'):
-        review.rerender_video(other, films.hidden, films.listed, {0}, MASK_CONFIG)
+        rerender.rerender_video(other, films.hidden, films.listed, {0}, MASK_CONFIG)
     assert films.files() == before
 
 
 def test_an_original_is_never_written_over(films):
     before = films.files()
     with pytest.raises(VideoError, match='is the input'):
-        review.rerender_video(films.film, films.film, films.listed, {0}, MASK_CONFIG)
+        rerender.rerender_video(films.film, films.film, films.listed, {0}, MASK_CONFIG)
     assert films.files() == before
 
 
@@ -377,12 +378,12 @@ def test_voices_stay_what_they_were_made(tmp_path, audio):
     films = Films(tmp_path, voice=True)
     anonymize_video(films.film, films.hidden, MASK_CONFIG.method, None, sidecar=films.listed, audio=audio,
                     overwrite=True)
-    assert review.detect_audio_mode(films.film, films.hidden) == audio
-    heard = review.first_audio_packets(films.hidden)
-    review.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
-    assert review.first_audio_packets(films.hidden) == heard
+    assert rerender.detect_audio_mode(films.film, films.hidden) == audio
+    heard = rerender.first_audio_packets(films.hidden)
+    rerender.rerender_video(films.film, films.hidden, films.listed, {0}, MASK_CONFIG)
+    assert rerender.first_audio_packets(films.hidden) == heard
     films.hidden.write_bytes(b'no film any more')
-    assert review.detect_audio_mode(films.film, films.hidden) == 'distort', "in doubt nobody's voice is given back"
+    assert rerender.detect_audio_mode(films.film, films.hidden) == 'distort', "in doubt nobody's voice is given back"
 
 
 @pytest.mark.parametrize('keep', [set(), {0}, {1, 2}])
@@ -393,10 +394,10 @@ def test_what_is_ticked_is_what_is_rendered(tmp_path, keep, method):
             for r in read_sidecar(films.listed)[1]]
     write_sidecar(films.listed, films.header, rows)
     how = MethodConfig(BASELINES[method])
-    promised = [review.preview_decisions(films.film, films.listed, i, keep, how) for i in (0, 5, 6, 12, 23)]
-    review.rerender_video(films.film, films.hidden, films.listed, keep, how, crf=5)
+    promised = [rerender.preview_decisions(films.film, films.listed, i, keep, how) for i in (0, 5, 6, 12, 23)]
+    rerender.rerender_video(films.film, films.hidden, films.listed, keep, how, crf=5)
     for i, picture in zip((0, 5, 6, 12, 23), promised):
-        got = review.read_review_frame(films.film, films.hidden, films.listed, i).after
+        got = rerender.read_review_frame(films.film, films.hidden, films.listed, i).after
         assert np.abs(picture.astype(int) - got).max() < 40 and np.abs(picture.astype(int) - got).mean() < 3, i
 
 
@@ -415,7 +416,7 @@ def hollow(fig, track):
 @pytest.mark.parametrize('tracks', [0, 1, 12, 64, 900])
 def test_a_time_line_has_a_line_for_every_track_and_room_for_it(tracks):
     whole = review.summarize_tracks(rows_with(tracks, 10), Fraction(1, 25))
-    fig = review.plot_timeline(whole, keep=[0] if tracks else [])
+    fig = review_plots.plot_timeline(whole, keep=[0] if tracks else [])
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     assert fig.get_figheight() <= 62
@@ -430,7 +431,7 @@ def test_a_time_line_has_a_line_for_every_track_and_room_for_it(tracks):
 def test_a_time_line_marks_what_is_there(tmp_path):
     films = Films(tmp_path, source=lambda t, i: 'filled' if t == 1 and 4 <= i < 10 else 'found',
                   doubt=lambda i: {3: 'track 0 was lost after frame 2', 20: 'the finder failed'}.get(i, ''))
-    fig = review.plot_timeline(survey_of(films), [2])
+    fig = review_plots.plot_timeline(survey_of(films), [2])
     marks = {m.get_gid(): m for m in [*fig.axes[0].collections, *fig.axes[0].lines, *fig.axes[0].patches]}
     assert {'seen 0', 'seen 1', 'filled 1', 'seen 2', 'lost 0', 'cut', 'blind'} <= set(marks)
     assert marks['cut'].get_xdata()[0] == .48
@@ -438,7 +439,7 @@ def test_a_time_line_marks_what_is_there(tmp_path):
     assert (path.min(), path.max()) == approx((.16, .4))
     said = [t.get_text() for t in fig.legends[0].get_texts()]
     assert said == ['seen', 'filled in', 'missing: in doubt', 'hollow: stays visible', 'new scene', 'the finder failed']
-    few = review.plot_timeline(survey_of(films), [2], numbers=[1])
+    few = review_plots.plot_timeline(survey_of(films), [2], numbers=[1])
     assert [t.get_text() for t in few.axes[0].get_yticklabels()] == ['1']
 
 
@@ -616,18 +617,18 @@ UNTICK = on(test_untick_render_and_see_the_face)
 STOP = on(test_stop_leaves_everything_and_the_page_answers_meanwhile)
 FAULTS = {
     'the wrong tracks are kept': (
-        review, "for row in mark_kept_tracks(rows, keep):", "for row in mark_kept_tracks(rows, {0}):", KEPT),
+        rerender, "for row in mark_kept_tracks(rows, keep):", "for row in mark_kept_tracks(rows, {0}):", KEPT),
     'a number nobody has passes': (
-        review, "if keep - met: raise", "if False: raise",
+        rerender, "if keep - met: raise", "if False: raise",
         on(test_decisions_are_keep_in_these_tracks_and_nowhere_else)),
     'the list is written first': (
-        review, "        report = render_video(",
+        rerender, "        report = render_video(",
         "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render_video(", FAILED),
-    'the list is not written': (review, "        os.replace(aside, sidecar)\n", "", KEPT),
-    'every doubt is settled': (review, "is not None and int(match[1]) in keep", "is not None", LOST),
-    'no doubt is settled': (review, "is not None and int(match[1]) in keep", "is None", LOST),
+    'the list is not written': (rerender, "        os.replace(aside, sidecar)\n", "", KEPT),
+    'every doubt is settled': (rerender, "is not None and int(match[1]) in keep", "is not None", LOST),
+    'no doubt is settled': (rerender, "is not None and int(match[1]) in keep", "is None", LOST),
     'settled doubts leave the list': (
-        review, "header, apply_decisions(rows, keep))",
+        rerender, "header, apply_decisions(rows, keep))",
         "header, drop_settled_doubts(apply_decisions(rows, keep), keep))", LOST),
     'sizes are not compared': (
         review, "if (header['width'], header['height']) != (info.width, info.height):", "if False:",
@@ -636,7 +637,7 @@ FAULTS = {
         review, "if row is None or row.pts != frame.pts:", "if row is None: break\n        if False:",
         on(test_the_list_of_another_film_is_refused_and_nothing_changes, COUNT + 4)),
     'voices come back': (
-        review, "options = dict(audio=detect_audio_mode(path, out)) | options", "options = dict(options)",
+        rerender, "options = dict(audio=detect_audio_mode(path, out)) | options", "options = dict(options)",
         lambda folder: test_voices_stay_what_they_were_made(folder, 'distort')),
     'any view will do': (
         review, "(seen, view.score) > (old[0], old[1].score)", "(seen, view.frame) > (old[0], old[1].frame)",
@@ -645,22 +646,23 @@ FAULTS = {
         review, "seen = face.score is not None", "seen = face.score is None",
         test_a_frame_in_which_it_was_seen_goes_first),
     'a turned film is not turned': (
-        review, "rotate_boxes_back(boxes, -quarters % 4, *size)", "rotate_boxes_back(boxes, quarters, *size)",
+        rerender, "rotate_boxes_back(boxes, -quarters % 4, *size)", "rotate_boxes_back(boxes, quarters, *size)",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
         review, "torch.rot90(small, quarters, (1, 2))", "small",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a later frame is shown': (
-        review, ">= seconds - Fraction(1, 1000)", ">= seconds + Fraction(1, 1000)",
+        rerender, ">= seconds - Fraction(1, 1000)", ">= seconds + Fraction(1, 1000)",
         lambda folder: test_any_frame_is_found_in_any_container(folder, '.avi')),
     'kept tracks look hidden': (
-        review, "fill = 'white' if keep or kind == 'doubt' else tone", "fill = 'white' if kind == 'doubt' else tone",
+        review_plots, "fill = 'white' if keep or kind == 'doubt' else tone",
+        "fill = 'white' if kind == 'doubt' else tone",
         lambda folder: test_a_time_line_has_a_line_for_every_track_and_room_for_it(12)),
     'short holes are kept': (
         review, "if whole and (one[0]", "if False and (one[0]",
         lambda folder: test_a_survey_takes_as_much_memory_for_a_long_film_as_for_a_short_one()),
     'a doubt is not shown before it is rendered': (
-        review, "    if row.doubt:\n        known", "    if False:\n        known",
+        rerender, "    if row.doubt:\n        known", "    if False:\n        known",
         lambda folder: test_what_is_ticked_is_what_is_rendered(folder, {1}, 'mask')),
     'ticks mean the opposite': (
         review_widgets, "(keep.discard if hide else keep.add)(number)",
@@ -688,6 +690,6 @@ def test_a_planted_fault_is_caught(tmp_path, monkeypatch, name):
     faulty = copy_of(real.__name__.removeprefix('faceanon.'), (old, new))
     for key, value in vars(faulty).items():
         if getattr(value, '__module__', None) != real.__name__: continue
-        for user in (review, review_widgets):
+        for user in (rerender, review, review_plots, review_widgets):
             if key in vars(user): monkeypatch.setattr(user, key, value)
     with pytest.raises((AssertionError, pytest.fail.Exception)): check(tmp_path)
