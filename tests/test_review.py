@@ -151,7 +151,7 @@ def test_short_holes_are_none_and_the_list_is_not_held(every, spans):
 def test_a_survey_takes_as_much_memory_for_a_long_film_as_for_a_short_one():
     def peak(count):
         rows = (FrameFaces(i, i, (TrackedFace(0, (0., 0., 9., 9.), .9, 'filled' if i % 2 else 'found'),),
-                           doubt='the finder failed' if i % 3 else '') for i in range(count))
+                           doubt='the detector failed' if i % 3 else '') for i in range(count))
         tracemalloc.start()
         whole = review.summarize_tracks(rows, Fraction(1, 25))
         _, most = tracemalloc.get_traced_memory()
@@ -389,7 +389,7 @@ def test_voices_stay_what_they_were_made(tmp_path, audio):
 @pytest.mark.parametrize('keep', [set(), {0}, {1, 2}])
 @pytest.mark.parametrize('method', ['mask', 'pixelate'])
 def test_what_is_ticked_is_what_is_rendered(tmp_path, keep, method):
-    films = Films(tmp_path, doubt=lambda i: {5: 'track 0 was lost after frame 3', 6: 'the finder failed'}.get(i, ''))
+    films = Films(tmp_path, doubt=lambda i: {5: 'track 0 was lost after frame 3', 6: 'the detector failed'}.get(i, ''))
     rows = [replace(r, faces=tuple(f for f in r.faces if f.track or r.frame != 5))
             for r in read_sidecar(films.listed)[1]]
     write_sidecar(films.listed, films.header, rows)
@@ -430,7 +430,7 @@ def test_a_time_line_has_a_line_for_every_track_and_room_for_it(tracks):
 
 def test_a_time_line_marks_what_is_there(tmp_path):
     films = Films(tmp_path, source=lambda t, i: 'filled' if t == 1 and 4 <= i < 10 else 'found',
-                  doubt=lambda i: {3: 'track 0 was lost after frame 2', 20: 'the finder failed'}.get(i, ''))
+                  doubt=lambda i: {3: 'track 0 was lost after frame 2', 20: 'the detector failed'}.get(i, ''))
     fig = review_plots.plot_timeline(survey_of(films), [2])
     marks = {m.get_gid(): m for m in [*fig.axes[0].collections, *fig.axes[0].lines, *fig.axes[0].patches]}
     assert {'seen 0', 'seen 1', 'filled 1', 'seen 2', 'lost 0', 'cut', 'blind'} <= set(marks)
@@ -438,7 +438,8 @@ def test_a_time_line_marks_what_is_there(tmp_path):
     path = marks['filled 1'].get_paths()[0].vertices[:, 0]
     assert (path.min(), path.max()) == approx((.16, .4))
     said = [t.get_text() for t in fig.legends[0].get_texts()]
-    assert said == ['seen', 'filled in', 'missing: in doubt', 'hollow: stays visible', 'new scene', 'the finder failed']
+    assert said == ['seen', 'filled in', 'missing: in doubt', 'hollow: stays visible', 'new scene',
+                    'the detector failed']
     few = review_plots.plot_timeline(survey_of(films), [2], numbers=[1])
     assert [t.get_text() for t in few.axes[0].get_yticklabels()] == ['1']
 
@@ -473,7 +474,7 @@ def test_untick_render_and_see_the_face(films):
     one(widget, 'Button', 'Render again').click()
     clear, gone = seen_in(films.hidden)
     assert frames_of(1) <= clear[1] and frames_of(0) <= gone[0] and frames_of(2) <= gone[2]
-    assert 'Written: hidden.mp4' in pages(widget) and 'The film shows just that' in pages(widget)
+    assert 'Written: hidden.mp4' in pages(widget) and 'The video shows exactly that' in pages(widget)
     again = review_widgets.review_widget(films.film, films.hidden)
     assert [box.value for box in named(again, 'Checkbox', 'hide track .')] == [True, False, True], "it is remembered"
 

@@ -49,9 +49,9 @@ def camera_frames(
 def _add_stream(file, codec:str, options:dict, frame) -> object:
     "A stream for frames of this size, timed in milliseconds."
     size = frame.width, frame.height
+    pix_fmt = choose_pixel_format('rgb24', size, codec, options['pix_fmt'])  # says so where there is no such encoder
     stream = file.add_stream(codec, rate=25, options={'crf': str(options['crf'] or 18)})
-    stream.width, stream.height = size
-    stream.pix_fmt = choose_pixel_format('rgb24', size, codec, options['pix_fmt'])
+    stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
     stream.codec_context.time_base = MILLISECOND
     return stream
 

@@ -64,7 +64,9 @@ def method_from_option(
     name = name or DEFAULT_METHOD
     name = METHOD_ALIASES.get(name, name)
     if name == 'none': raise UsageProblem("--method none would hide nothing")
-    if name == 'mask': return AnonymizationMethod(MASK_CONFIG.method, MASK_CONFIG.mask_shape, name, 'cpu')
+    if name == 'mask':
+        shape = MASK_CONFIG.mask_shape
+        return AnonymizationMethod(MASK_CONFIG.method, shape, f'{name}, a solid {shape.shape}', 'cpu')
     if name in BASELINES: return AnonymizationMethod(BASELINES[name], MaskShape(1.3, 'box', 0), name, 'cpu')
     try: path = find_weights(name)
     except ValueError as error:

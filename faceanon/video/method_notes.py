@@ -12,7 +12,7 @@ DEFAULT_METHOD = 'mask'
 # EER: equal error rate of the best recognizer tested, retrained on faces that the method has changed. 50 % is guessing.
 METHOD_NOTES = dict(
     mask="hides the whole head; its outline, the body and the place stay, and may tell who it is",
-    blur="protects against a glance; recognizers read it (EER 27 % on photographs, 6 % on drawn faces); blur24 is worse",
+    blur="protects against a glance; recognizers read it (EER 27 % on photographs, 6 % on drawn faces); blur24 more",
     pixelate="protects against a glance; recognizers read it (EER 27 % on photographs, 5 % on drawn faces)",
     noise="protects against a glance; recognizers read it (EER 34 % on photographs, 13 % on drawn faces)",
     superpixel="protects against a glance; recognizers read it (EER 5 % on drawn faces)",
