@@ -27,7 +27,7 @@ EXIT_CODES = ("Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 co
 _SHAPES = 'box', 'ellipse'
 _AUDIO = 'keep', 'drop', 'distort'
 _DOUBTS = 'mask', 'stop', 'hold', 'drop-frame', 'blur-frame'
-_PRESETS = 'toy', 'small', 'paper', 'real'
+_PRESETS = 'toy', 'small', 'real', 'paper'
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl04
 def parse_roi(

@@ -159,7 +159,7 @@ class FaceComparison:
         "Is this face still in the clear?"
         return self.remaining >= clear - SMALL_FACE_SLACK*(self.side < SMALL_FACE_SIDE)
 
-
+# %% ../../nbs/4_video/11_audit.ipynb #vbau10
 def box_overlap(
     face:tuple,     # x1, y1, x2, y2, pixels
     other:tuple,    # the same
@@ -216,7 +216,7 @@ def summarize_kept(
     return dict(faces=len(comparisons), tracks=len({look.track for look in comparisons}),
                 clear=sum(look.is_clear(clear) for look in comparisons))
 
-
+# %% ../../nbs/4_video/11_audit.ipynb #vbau11
 def frame_time(
     frame:int,                     # number, from 0; may be one after the last
     rate:float,                    # frames a second

@@ -55,7 +55,7 @@ def _add_stream(file, codec:str, options:dict, frame) -> object:
     stream.codec_context.time_base = MILLISECOND
     return stream
 
-
+# %% ../../nbs/4_video/19_camera.ipynb #vbca08
 def record_camera(
     source:str,             # as for `camera_frames`
     out:str,                # the video to be made

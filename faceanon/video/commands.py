@@ -296,7 +296,7 @@ def independent_detector(
     folder = Path(os.environ.get('FACEANON_DATA') or 'no such folder')/'weights'
     return next((f'yunet:{path}' for path in sorted(folder.glob('yunet*.onnx'))), 'centerface')
 
-
+# %% ../../nbs/4_video/20_commands.ipynb #vbco16
 def audit_file(
     path:str,                 # the anonymized picture or video
     original:str|None,        # the file it was made from

@@ -79,7 +79,7 @@ def upright_boxes(
     boxes = np.array([face.box for face in row.faces], float).reshape(-1, 4)
     return rotate_boxes_back(boxes, -quarters % 4, *size)/np.tile(size, 2)
 
-
+# %% ../../nbs/4_video/14_rerender.ipynb #vbrr38
 @dataclass(frozen=True, eq=False)
 class ReviewFrame:
     "A frame of both videos, with its tracks."

@@ -38,10 +38,6 @@ def detector_from_option(
     raise UsageProblem(f"--detector must be centerface or yunet:PATH, got {words!r}")
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07
-# cosines of MobileFaceNet: from the first on it is the same person, below the second another; see above
-SAME_PERSON_COSINE, OTHER_PERSON_COSINE = .5, .1
-
-
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
     kept = None  # the faces left out at the last call, as `Detections`
@@ -81,6 +77,10 @@ class SelectiveDetector:
         return self.detect(frames).boxes
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse08
+# cosines of MobileFaceNet: from the first on it is the same person, below the second another; see above
+SAME_PERSON_COSINE, OTHER_PERSON_COSINE = .5, .1
+
+
 def reference_faces(
     paths:tuple[str, ...],  # pictures; the largest face of each counts
     detector:Callable,      # a detector with landmarks
