@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceanon import cli, config
+from faceanon.models import face_detectors
 from faceanon.models.anonymizer import released_anonymizers
 from faceanon.models.face_detectors import Detections
 from faceanon.video import commands, selection
@@ -331,6 +332,12 @@ def test_settings_reach_the_finder(place):
     picture(place/'a.png')
     typed('a.png', '--threshold', '.3', '--side', '640')
     assert FindBright.made == [dict(threshold=.3, side=640)]
+
+
+def test_the_finder_of_videos_takes_its_settings():
+    finder = face_detectors.CenterFace(**selection.VIDEO_DETECTOR_SETTINGS)
+    assert {name: getattr(finder, name) for name in selection.VIDEO_DETECTOR_SETTINGS} == \
+        selection.VIDEO_DETECTOR_SETTINGS
 
 
 def test_region_and_size(place):
