@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from faceanon.plots import results as plots
+from faceanon.plots import method_tables, pictures, results, style
 
-METHODS = list(plots.METHOD_LABELS)
+METHODS, MEASURES = list(style.METHOD_LABELS), tuple(method_tables.MEASURE_LABELS)
 DATA = Path(__file__).resolve().parents[1]/'figures'/'data'
 
 
 def picture(seed, side=40):
-    return plots.picture_to_text(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
+    return pictures.picture_to_text(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
 
 
 def tradeoff_row(method, seed=0, near=0.5, worst=0.3, **changes):
@@ -50,18 +50,18 @@ ATTACK = dict(method='none', seed=0, attacker='cnn', eer=0.1, rank1=0.8, auc=0.9
 PAIR = dict(kind='face', line=0, original=picture(1), anonymized=picture(2))
 
 DRAW = {  # name: (draws rows, one good row, its fractions)
-    'tradeoff': (plots.plot_tradeoff, tradeoff_row('mask'), plots.TRADEOFF_KEYS),
-    'dial': (lambda rows: plots.plot_lambda_sweep(rows, 'λ', {}), DIAL, ('map50_near', 'eer_worst', 'l1')),
-    'dynamics': (lambda rows: plots.plot_dynamics(rows, [PROBE], 0.1), STEP, ('d_accuracy',)),
-    'probes': (lambda rows: plots.plot_dynamics([STEP], rows, 0.1), PROBE, ('accuracy',)),
-    'ablation': (lambda rows: plots.plot_ablation(rows, 0.1), PART, ('map50_near', 'eer_worst', 'rank1_worst')),
-    'per_class': (plots.plot_per_class, AP, ('ap',)),
-    'per_class_markdown': (plots.per_class_markdown, AP, ('ap',)),
-    'attackers': (lambda rows: plots.plot_attackers(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURE_LABELS)),
-    'attackers_markdown': (lambda rows: plots.attackers_markdown(rows, 0.1, 0.01), ATTACK, tuple(plots.MEASURE_LABELS)),
-    'handcrafted': (plots.plot_handcrafted, dict(method='mask', faces=[picture(0)]), ()),
-    'qualitative': (plots.plot_qualitative, PAIR, ()),
-    'architecture': (plots.plot_architecture, diagram(), ()),
+    'tradeoff': (results.plot_tradeoff, tradeoff_row('mask'), results.TRADEOFF_KEYS),
+    'dial': (lambda rows: results.plot_lambda_sweep(rows, 'λ', {}), DIAL, ('map50_near', 'eer_worst', 'l1')),
+    'dynamics': (lambda rows: results.plot_dynamics(rows, [PROBE], 0.1), STEP, ('d_accuracy',)),
+    'probes': (lambda rows: results.plot_dynamics([STEP], rows, 0.1), PROBE, ('accuracy',)),
+    'ablation': (lambda rows: results.plot_ablation(rows, 0.1), PART, ('map50_near', 'eer_worst', 'rank1_worst')),
+    'per_class': (method_tables.plot_per_class, AP, ('ap',)),
+    'per_class_markdown': (method_tables.per_class_markdown, AP, ('ap',)),
+    'attackers': (lambda rows: method_tables.plot_attackers(rows, 0.1, 0.01), ATTACK, MEASURES),
+    'attackers_markdown': (lambda rows: method_tables.attackers_markdown(rows, 0.1, 0.01), ATTACK, MEASURES),
+    'handcrafted': (pictures.plot_handcrafted, dict(method='mask', faces=[picture(0)]), ()),
+    'qualitative': (pictures.plot_qualitative, PAIR, ()),
+    'architecture': (pictures.plot_architecture, diagram(), ()),
 }
 BAD = [(name, key, value) for name, (_, _, fractions) in DRAW.items() for key in fractions
        for value in (-0.01, 48.5, float('nan'), '0.5', None)]
@@ -91,7 +91,7 @@ def named(ax, gid): return [line for line in ax.lines if line.get_gid() == gid]
 
 
 def test_tradeoff_puts_each_method_at_its_means():
-    fig = plots.plot_tradeoff(crowd())
+    fig = results.plot_tradeoff(crowd())
     for ax, key in zip(fig.axes, ('eer_fixed', 'eer_worst')):
         for method in METHODS:
             mark, = named(ax, method)
@@ -105,21 +105,21 @@ def test_tradeoff_puts_each_method_at_its_means():
 def test_tradeoff_bars_run_from_least_to_most_over_seeds():
     seen = [(.2, .3), (.3, .5), (.7, .4)]
     rows = [tradeoff_row('mask', seed, near, worst) for seed, (near, worst) in enumerate(seen)]
-    bars = [line.get_xydata() for line in plots.plot_tradeoff(rows).axes[1].lines if line.get_label() == '_range']
+    bars = [line.get_xydata() for line in results.plot_tradeoff(rows).axes[1].lines if line.get_label() == '_range']
     assert np.array(bars) == pytest.approx(np.array([[[20, 40], [70, 40]], [[40, 30], [40, 50]]]))
 
 
 def test_only_the_highlighted_method_has_the_accent():
     for highlight in ('learned', 'mask'):
-        ax = plots.plot_tradeoff(crowd(), highlight).axes[0]
-        assert [m for m in METHODS if named(ax, m)[0].get_color() == plots.ACCENT] == [highlight]
+        ax = results.plot_tradeoff(crowd(), highlight).axes[0]
+        assert [m for m in METHODS if named(ax, m)[0].get_color() == style.ACCENT] == [highlight]
     assert named(ax, 'paper_objective')[0].get_marker() == 'D'
 
 
 def test_frontier_is_of_the_hand_crafted_methods_alone():
     rows = [tradeoff_row('mask', near=0.2, worst=0.5), tradeoff_row('blur8', near=0.6, worst=0.1),
             tradeoff_row('edge', near=0.1, worst=0.4), tradeoff_row('learned', near=0.9, worst=0.45)]
-    stairs, = named(plots.plot_tradeoff(rows).axes[1], 'frontier')
+    stairs, = named(results.plot_tradeoff(rows).axes[1], 'frontier')
     assert stairs.get_xydata() == pytest.approx(np.array([[0, 50], [20, 50], [20, 10], [60, 10], [60, 0]]))
 
 
@@ -129,11 +129,11 @@ def boxes_of_labels(ax):
 
 
 def test_fourteen_labels_touch_neither_each_other_nor_a_mark():
-    fig = plots.plot_tradeoff(crowd())
+    fig = results.plot_tradeoff(crowd())
     fig.draw_without_rendering()
     for ax in fig.axes:
         boxes = boxes_of_labels(ax)
-        assert sorted(boxes) == sorted(plots.METHOD_LABELS.values())
+        assert sorted(boxes) == sorted(style.METHOD_LABELS.values())
         pairs = [(a, b) for a in boxes for b in boxes if a < b and boxes[a].overlaps(boxes[b])]
         assert pairs == []
         points = ax.transData.transform([named(ax, m)[0].get_xydata()[0] for m in METHODS])
@@ -143,24 +143,24 @@ def test_fourteen_labels_touch_neither_each_other_nor_a_mark():
 
 def test_settings_of_one_method_are_told_apart():
     rows = [tradeoff_row('learned', near=n, l1_weight=w) for w, n in ((2.0, 0.5), (8.0, 0.7))]
-    assert set(boxes_of_labels(plots.plot_tradeoff(rows).axes[0])) == {'learned M, λ 2', 'learned M, λ 8'}
+    assert set(boxes_of_labels(results.plot_tradeoff(rows).axes[0])) == {'learned M, λ 2', 'learned M, λ 8'}
 
 
 def test_drawing_twice_gives_the_same_picture():
-    first, second = (plots.preview_png(plots.plot_tradeoff(crowd())).tobytes() for _ in range(2))
+    first, second = (style.preview_png(results.plot_tradeoff(crowd())).tobytes() for _ in range(2))
     assert first == second
 
 
 def test_figures_leave_the_settings_of_others_alone():
     import matplotlib
     before = dict(matplotlib.rcParams)
-    plots.plot_tradeoff(crowd())
+    results.plot_tradeoff(crowd())
     assert dict(matplotlib.rcParams) == before
 
 
 def test_dial_is_in_order_with_levels():
     rows = [DIAL | dict(value=v, map50_near=n) for v, n in ((4, 0.6), (0, 0.2), (0.5, 0.4))]
-    near, eer, _ = plots.plot_lambda_sweep(rows, 'λ', {'none': dict(map50_near=0.8)}).axes
+    near, eer, _ = results.plot_lambda_sweep(rows, 'λ', {'none': dict(map50_near=0.8)}).axes
     assert named(near, 'map50_near')[0].get_ydata() == pytest.approx([20, 40, 60])
     assert [t.get_text() for t in near.get_xticklabels()] == ['0', '0.5', '4']
     assert [line.get_ydata()[0] for line in (named(near, 'original') + named(eer, 'chance'))] == [80, 50]
@@ -168,7 +168,7 @@ def test_dial_is_in_order_with_levels():
 
 def test_dynamics_has_a_strip_a_term_and_a_line_a_seed():
     rows = [dict(step=s, seed=seed, d_accuracy=0.2, loss_adv=1.0, loss_l1=0.5) for seed in (0, 1) for s in range(30)]
-    fig = plots.plot_dynamics(rows[::-1], [PROBE | dict(step=9, accuracy=0.6), PROBE], 0.1)
+    fig = results.plot_dynamics(rows[::-1], [PROBE | dict(step=9, accuracy=0.6), PROBE], 0.1)
     assert len(fig.axes) == 3
     assert [len(named(ax, key)) for ax, key in zip(fig.axes, ('loss_adv', 'loss_l1', 'd_accuracy'))] == [2, 2, 2]
     assert named(fig.axes[0], 'loss_adv')[0].get_xdata().tolist() == list(range(30))
@@ -177,10 +177,10 @@ def test_dynamics_has_a_strip_a_term_and_a_line_a_seed():
 
 def test_ablation_has_the_full_recipe_on_top_in_the_accent():
     rows = [PART | dict(group='terms', variant='no L1', map50_near=0.3), PART]
-    fig = plots.plot_ablation(rows, 0.1)
+    fig = results.plot_ablation(rows, 0.1)
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == ['full', 'terms: no L1']
     for ax in fig.axes:
-        assert named(ax, '/full')[0].get_color() == plots.ACCENT
+        assert named(ax, '/full')[0].get_color() == style.ACCENT
         assert named(ax, '/full')[0].get_ydata()[0] > named(ax, 'terms/no L1')[0].get_ydata()[0]
 
 
@@ -190,28 +190,28 @@ def cell_texts(fig): return [t for t in fig.axes[0].texts if t.get_text().replac
 def test_per_class_gives_each_mean_its_own_classes():
     rows = [AP, AP | dict(action='Phoning', ap=0.4), AP | dict(action='Ironing', near=False, ap=0.9)]
     cells = ['80.0', '40.0', '60.0', '90.0', '90.0', '70.0']
-    assert [t.get_text() for t in cell_texts(plots.plot_per_class(rows))] == cells
-    assert plots.per_class_markdown(rows).splitlines()[2] == f"| original | {' | '.join(cells)} |"
+    assert [t.get_text() for t in cell_texts(method_tables.plot_per_class(rows))] == cells
+    assert method_tables.per_class_markdown(rows).splitlines()[2] == f"| original | {' | '.join(cells)} |"
 
 
 def test_attackers_in_bold_are_those_that_read_most():
     rows = [ATTACK, ATTACK | dict(attacker='sphere', eer=0.2, rank1=0.9, auc=0.9, tar=0.8)]
-    bold = [t.get_text() for t in cell_texts(plots.plot_attackers(rows, 0.1, 0.01)) if t.get_weight() == 'bold']
+    bold = [t.get_text() for t in cell_texts(method_tables.plot_attackers(rows, 0.1, 0.01)) if t.get_weight() == 'bold']
     assert bold == ['10.0', '90.0', '95.0', '80.0']
-    assert plots.attackers_markdown(rows, 0.1, 0.01).count('**') == 8
+    assert method_tables.attackers_markdown(rows, 0.1, 0.01).count('**') == 8
 
 
 def test_attackers_that_were_not_run_leave_their_cells_empty():
     rows = [ATTACK, ATTACK | dict(method='mask', attacker='sphere', eer=0.5)]
-    lines = plots.attackers_markdown(rows, 0.1, 0.01).splitlines()
+    lines = method_tables.attackers_markdown(rows, 0.1, 0.01).splitlines()
     original, mask = (line.split('|')[2:4] for line in lines[2:4])
     assert [cell.strip() for cell in original + mask] == ['**10.0**', '', '', '**50.0**']
 
 
 def test_teaser_names_the_true_one_in_the_accent_and_the_action():
-    ax = plots.plot_teaser([scene('original'), scene('anonymized')], 'somebody').axes[0]
-    assert {t.get_color() for t in ax.texts if t.get_text() == 'Ada'} == {plots.ACCENT}
-    assert {t.get_color() for t in ax.texts if t.get_text() == 'Bo'} == {plots.PLAIN}
+    ax = pictures.plot_teaser([scene('original'), scene('anonymized')], 'somebody').axes[0]
+    assert {t.get_color() for t in ax.texts if t.get_text() == 'Ada'} == {style.ACCENT}
+    assert {t.get_color() for t in ax.texts if t.get_text() == 'Bo'} == {style.PLAIN}
     assert sum(t.get_text() == 'A finds: folding textile' for t in ax.texts) == 2
 
 
@@ -224,33 +224,33 @@ def test_teaser_names_the_true_one_in_the_accent_and_the_action():
 ])
 def test_teaser_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
-        plots.plot_teaser([scene('original') | changes, scene('anonymized')], 'somebody')
+        pictures.plot_teaser([scene('original') | changes, scene('anonymized')], 'somebody')
 
 
 def test_boxes_lie_where_the_detector_saw_them():
-    fig, ax = plots.blank_page(2, 2)
-    plots.draw_boxes(ax, [dict(box=[10, 20, 60, 80], label='Ironing', score=1)], (100, 200), 0.5, 0.25, 1.0)
+    fig, ax = style.blank_page(2, 2)
+    pictures.draw_boxes(ax, [dict(box=[10, 20, 60, 80], label='Ironing', score=1)], (100, 200), 0.5, 0.25, 1.0)
     drawn = ax.patches[0].get_bbox()
     assert [drawn.x0, drawn.y0, drawn.x1, drawn.y1] == pytest.approx([0.55, 0.35, 0.8, 0.65])
 
 
 def test_pictures_survive_and_bad_ones_are_refused():
     flat = np.full((30, 20, 3), (200, 100, 50), np.uint8)
-    assert abs(plots.picture_from_text(plots.picture_to_text(flat)).astype(int) - flat).max() <= 4
+    assert abs(pictures.picture_from_text(pictures.picture_to_text(flat)).astype(int) - flat).max() <= 4
     for bad in (flat/255, flat[..., 0], flat[..., :2]):
-        with pytest.raises(ValueError, match="uint8"): plots.picture_to_text(bad)
+        with pytest.raises(ValueError, match="uint8"): pictures.picture_to_text(bad)
 
 
 def test_pairs_share_a_line():
     rows = [PAIR | dict(line=line) for line in (0, 0, 1, 1)] + [PAIR | dict(kind='frame')]
-    images = plots.plot_qualitative(rows).axes[0].images
+    images = pictures.plot_qualitative(rows).axes[0].images
     bottoms = sorted({round(i.get_extent()[2], 6) for i in images})
     assert [sum(round(i.get_extent()[2], 6) == b for i in images) for b in bottoms] == [2, 4, 4]
 
 
 @pytest.mark.parametrize('preset, stamps', [('toy', ['toy run']), ('small', []), ('paper', [])])
 def test_only_a_toy_run_is_stamped(preset, stamps):
-    fig = plots.stamp_toy_run(plots.plot_tradeoff(crowd()), dict(preset=preset))
+    fig = style.stamp_toy_run(results.plot_tradeoff(crowd()), dict(preset=preset))
     assert [t.get_text() for t in fig.texts] == stamps
 
 
@@ -260,7 +260,7 @@ def plainly(name): return json.loads((DATA/f'{name}.json').read_text(encoding='u
 
 
 def test_a_recorded_game_gives_its_losses_their_full_names():
-    short, full = plainly('fig7_dynamics')['rows'], plots.read_recorded(DATA/'fig7_dynamics.json')['rows']
+    short, full = plainly('fig7_dynamics')['rows'], style.read_recorded(DATA/'fig7_dynamics.json')['rows']
     assert {'d', 'adv', 'det', 'l1', 'rate'} < set(short[0])
     for before, after in zip(short, full, strict=True):
         names = {key: f'loss_{key}' for key in ('d', 'adv', 'det', 'l1', 'rate')}
@@ -269,12 +269,12 @@ def test_a_recorded_game_gives_its_losses_their_full_names():
 
 @pytest.mark.parametrize('name', ['works', 'mask', 'weak', 'still'])
 def test_a_recorded_story_gives_its_losses_their_full_names(name):
-    for moment in plots.read_recorded(DATA/f'story_{name}.json')['moments']:
+    for moment in style.read_recorded(DATA/f'story_{name}.json')['moments']:
         for key in ('before', 'after_d', 'after_ma', 'weights'):
-            assert {'loss_adv', 'loss_det', 'loss_l1'} <= set(moment[key]) <= set(plots.RECORDED_LOSSES.values())
+            assert {'loss_adv', 'loss_det', 'loss_l1'} <= set(moment[key]) <= set(style.RECORDED_LOSSES.values())
 
 
 @pytest.mark.parametrize('name', ['fig5_tradeoff', 'fig6_lambda', 'inside', 'real_tradeoff'])
 def test_numbers_that_are_no_losses_keep_their_names(name):
     assert '"l1"' in (DATA/f'{name}.json').read_text(encoding='utf-8')
-    assert plots.read_recorded(DATA/f'{name}.json') == plainly(name)
+    assert style.read_recorded(DATA/f'{name}.json') == plainly(name)

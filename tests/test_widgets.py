@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from faceanon.interactive import widgets
-from faceanon.plots import explorer as companion
-from faceanon.plots.results import read_recorded
+from faceanon.plots import details, explorer
+from faceanon.plots.style import read_recorded
 
 DATA = Path(__file__).resolve().parents[1]/'figures'/'data'
 
@@ -18,8 +18,8 @@ def committed(name): return read_recorded(DATA/f'{name}.json')
 TRADEOFF, CLASSES, ATTACKERS, FACES, DIAL, ABLATION, TEASER, DIAGRAM, GAME = map(committed, (
     'fig5_tradeoff', 'tab1_per_class', 'tab2_attackers', 'fig2_handcrafted', 'fig6_lambda', 'fig8_ablation',
     'fig1_teaser', 'fig3_architecture', 'fig7_dynamics'))
-POINTS = companion.join_points(*(d['rows'] for d in (TRADEOFF, CLASSES, ATTACKERS, FACES)), 0)
-SHORT = companion.short_points(DIAL['rows'], DIAL['references'], ABLATION['rows'])
+POINTS = explorer.join_points(*(d['rows'] for d in (TRADEOFF, CLASSES, ATTACKERS, FACES)), 0)
+SHORT = explorer.short_points(DIAL['rows'], DIAL['references'], ABLATION['rows'])
 CHANCE = ATTACKERS['chance_rank1']
 PHOTOS = committed('real_tradeoff')
 PAIRS = {r['method']: [*zip(FACES['rows'][0]['faces'], r['faces'])] for r in FACES['rows'][1:]}
@@ -101,7 +101,7 @@ def test_short_games_are_apart_and_hold_only_what_was_measured():
     for point in SHORT:
         for actions, attacker in (('far', 'worst'), ('near', 'cnn')):
             with pytest.raises(ValueError, match="not measured"):
-                companion.point_position(point, actions, 'fine-tuned', attacker, 'eer')
+                explorer.point_position(point, actions, 'fine-tuned', attacker, 'eer')
 
 
 def spot(name, x, y, crafted=True, fixed=0.5):
@@ -115,7 +115,7 @@ def drawn(fig, gid): return [found for found in fig.axes[0].lines if found.get_g
 
 def test_frontier_by_hand_and_the_learned_are_no_part_of_it():
     points = [spot('a', 0.2, 0.4), spot('b', 0.6, 0.1), spot('c', 0.5, 0.05), spot('d', 0.9, 0.45, crafted=False)]
-    fig = companion.plot_explorer(points, 'near', 'fine-tuned', 'worst', 'eer', None, 0.1)
+    fig = explorer.plot_explorer(points, 'near', 'fine-tuned', 'worst', 'eer', None, 0.1)
     assert drawn(fig, 'frontier') == pytest.approx(np.array([[0, 40], [20, 40], [20, 10], [60, 10], [60, 0]]))
     assert drawn(fig, 'frontier fixed') == pytest.approx(np.array([[0, 50], [60, 50], [60, 0]]))
     assert drawn(fig, 'point-3') == [[90, 45]]
@@ -124,7 +124,7 @@ def test_frontier_by_hand_and_the_learned_are_no_part_of_it():
 def test_the_frontier_falls_from_the_fixed_verifier_to_the_worst_attacker():
     area = {}
     for attacker in ('fixed', 'worst'):
-        fig = companion.plot_explorer(POINTS, 'near', 'fine-tuned', attacker, 'eer', 0, CHANCE)
+        fig = explorer.plot_explorer(POINTS, 'near', 'fine-tuned', attacker, 'eer', 0, CHANCE)
         stairs = np.array(drawn(fig, 'frontier'))
         area[attacker] = np.trapezoid(stairs[:, 1], stairs[:, 0])
     assert area['worst'] < area['fixed']
@@ -133,20 +133,21 @@ def test_the_frontier_falls_from_the_fixed_verifier_to_the_worst_attacker():
 @pytest.mark.parametrize('make, message', [
     (lambda: widgets.explorer_widget([], CHANCE), "no points"),
     (lambda: widgets.pairs_widget({'a': []}, 'method'), "needs a pair"),
-    (lambda: companion.plot_explorer(POINTS, 'near', 'fine-tuned', 'worst', 'eer', 99, CHANCE), "index below 16"),
-    (lambda: companion.plot_explorer(POINTS, 'near', 'fine-tuned', 'oracle', 'eer', 0, CHANCE), "not measured"),
-    (lambda: companion.join_points(TRADEOFF['rows'], [], ATTACKERS['rows'], [], 0), "rows of the three files"),
-    (lambda: companion.join_points(TRADEOFF['rows']*2, CLASSES['rows'], ATTACKERS['rows'], [], 0), "rows of the three"),
-    (lambda: companion.attacker_rates(ATTACKERS['rows'], 'worst', 'beauty'), "measure must be one of"),
-    (lambda: companion.plot_curve_span(GAME['rows'], [], 'price', 1, (0, 9), 0.1), "curve must be one of"),
-    (lambda: companion.plot_curve_span(GAME['rows'], [], 'loss_l1', 0, (0, 9), 0.1), "window must be at least 1"),
+    (lambda: explorer.plot_explorer(POINTS, 'near', 'fine-tuned', 'worst', 'eer', 99, CHANCE), "index below 16"),
+    (lambda: explorer.plot_explorer(POINTS, 'near', 'fine-tuned', 'oracle', 'eer', 0, CHANCE), "not measured"),
+    (lambda: explorer.join_points(TRADEOFF['rows'], [], ATTACKERS['rows'], [], 0), "rows of the three files"),
+    (lambda: explorer.join_points(TRADEOFF['rows']*2, CLASSES['rows'], ATTACKERS['rows'], [], 0), "rows of the three"),
+    (lambda: details.attacker_rates(ATTACKERS['rows'], 'worst', 'beauty'), "measure must be one of"),
+    (lambda: details.plot_curve_span(GAME['rows'], [], 'price', 1, (0, 9), 0.1), "curve must be one of"),
+    (lambda: details.plot_curve_span(GAME['rows'], [], 'loss_l1', 0, (0, 9), 0.1), "window must be at least 1"),
 ])
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message): make()
 
 
 def test_figures_are_kept_the_same_each_time_with_letters_in_print(tmp_path):
-    from faceanon.plots.results import plot_tradeoff, save_figure
+    from faceanon.plots.results import plot_tradeoff
+    from faceanon.plots.style import save_figure
     fig = plot_tradeoff(TRADEOFF['rows'])
     files = [[p.read_bytes() for p in save_figure(fig, tmp_path/'fig.v1')] for _ in range(2)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ['fig.v1.pdf', 'fig.v1.png', 'fig.v1.svg']

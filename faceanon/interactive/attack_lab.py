@@ -59,7 +59,7 @@ def lab_faces(
                    torch.arange(len(people)).repeat_interleave(count))
             for role, (people, first, count) in roles.items()}
 
-
+# %% ../../nbs/5_play/18_attack_lab.ipynb #da216e45
 @cache
 def lab_method_by_name(
     name:str,         # one of `LAB_METHODS`, else ValueError
@@ -96,7 +96,7 @@ def train_and_probe(
     seed:int=0,         # order and shifts
     probes:int=10,      # how often it is asked on the way, at least 1
 ) -> Iterator[dict]:    # after each step `step`, `loss`; where asked `rank1` (held-out pictures), `eer` (strangers)
-    "Train an attacker and ask it on the way (ours)."
+    "Train an attacker and ask it on the way."
     if probes < 1: raise ValueError(f"probes must be at least 1, got {probes}")
     rate = ATTACKERS[attacker.name].lr
     for row in train_attacker(attacker, *sets['gallery'], steps, batch, lr=rate, seed=seed):
@@ -122,7 +122,7 @@ def full_scores(
     split:str='test',                    # 'test' or 'val'
     attacker:str='sphere-standardized',  # one of `ATTACKERS`
 ) -> dict:                              # `genuine`, `impostor`, `rank1`, `eer_pictures`, `eer_frames`, `eer`: see above
-    "One attacker of the full protocol, with every score it gave (ours)."
+    "One attacker of the full protocol, with every score it gave."
     method, settings = method_by_name(name, cfg), data_config(cfg)
     seed_everything(cfg.seed)
     sets = {role: faces_for_role(settings, role, split) for role in ('gallery', 'known', 'unseen')}
@@ -146,7 +146,7 @@ def quiz_faces(
     cfg:TrainConfig,       # whose M
     seed:int=0,            # of the noise of methods that draw any
 ) -> UInt8[Tensor, "n 2 3 s s"]:  # left and right of each item, through its method, in 8 bits
-    "The pictures of a quiz (ours)."
+    "The pictures of a quiz."
     drawn = [torch.stack([make_face(*item[side], cfg.face_size) for side in ('left', 'right')]) for item in items]
     pictures = torch.stack(drawn)
     with torch.random.fork_rng(devices=[]):
@@ -162,7 +162,7 @@ def eer_threshold(
     genuine:Float[Tensor, "g"],   # scores of same-person pairs
     impostor:Float[Tensor, "i"],  # scores of different-person pairs
 ) -> float:                       # one of the scores, or inf
-    "The threshold at which both errors are most nearly equal (ours)."
+    "The threshold at which both errors are most nearly equal."
     thresholds, far, tar = roc(genuine, impostor)
     return float(thresholds[(far + tar - 1).abs().argmin()])
 
@@ -172,11 +172,11 @@ def guess_pairs(
     threshold:float,                     # `same` from this cosine on
     pictures:UInt8[Tensor, "n 2 3 s s"], # as from `quiz_faces`
 ) -> Bool[np.ndarray, "n"]:              # does it say `same`?
-    "The attacker's answers (ours)."
+    "The attacker's answers."
     left, right = (embed_all(attacker, pictures[:, side]) for side in (0, 1))
     return (torch.cosine_similarity(left, right) >= threshold).numpy()
 
-
+# %% ../../nbs/5_play/18_attack_lab.ipynb #ba89e11c
 def attacker_answers(
     items:Sequence[dict],  # of `quiz.draw_items`, all of one method but for controls and checks
     cfg:TrainConfig,       # whose M
@@ -185,7 +185,7 @@ def attacker_answers(
     seed:int=0,            # of everything drawn
     attacker:str='cnn',    # one of `ATTACKERS`
 ) -> list[dict]:           # as from `quiz.answer_row`, by 'attacker'; attention checks are left to people
-    "Train an attacker on each method of a quiz and let it answer (ours)."
+    "Train an attacker on each method of a quiz and let it answer."
     asked = [item for item in items if item['kind'] != 'check']
     pictures, rows = quiz_faces(asked, cfg, seed), []
     for method in dict.fromkeys(item['method'] for item in asked):
@@ -202,5 +202,5 @@ def attacker_answers(
 def pictures_as_pairs(
     pictures:UInt8[Tensor, "n 2 3 s s"],  # as from `quiz_faces`
 ) -> list[tuple]:                         # left and right, `(s, s, 3)` uint8 arrays
-    "Pictures for drawing (ours)."
+    "Pictures for drawing."
     return [tuple(face.permute(1, 2, 0).numpy() for face in pair) for pair in pictures]

@@ -13,6 +13,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ from .attack_lab import (LAB_METHODS, LabSize, attacker_answers, full_budget, la
                                              lab_sets, pictures_as_pairs, quiz_faces, train_and_probe)
 from .quiz import (ANSWERS, answer_row, append_answer, draw_items, next_item, pair_picture,
                                        read_answers, score_answers, score_table, write_kit)
-from ..plots.results import method_label
+from ..plots.style import method_label
 from ..plots.scores import plot_accuracies, plot_attack, score_colour
 
 # %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #labw05
@@ -35,7 +36,7 @@ def example_strip(
     cfg:TrainConfig,  # whose M
     people:int=8,     # how many of the lab's people
 ) -> bytes:           # PNG: originals above, the same pictures through the method below
-    "What the attacker will learn from (ours)."
+    "What the attacker will learn from."
     faces = torch.stack([make_face(p, 0, cfg.face_size) for p in PEOPLE['val_gallery'][:people]])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -50,7 +51,7 @@ def figure_preview(
     fig:Figure,      # left as it is
     dpi:float=110,   # dots an inch
 ) -> bytes:          # for an `ipywidgets.Image`
-    "A figure as a widget shows it (ours)."
+    "A figure as a widget shows it."
     file = io.BytesIO()
     fig.savefig(file, dpi=dpi, format='png')
     return file.getvalue()
@@ -61,7 +62,7 @@ def run_cooperatively(
     go_on:Callable,     # `() -> bool`, asked before each step
     finish:Callable,    # `()`, called at the end whatever happens
 ) -> asyncio.Task|None: # the task, where there is a running loop; else None, and all is done
-    "Run a generator to its end, letting others in between two steps where that is possible (ours)."
+    "Run a generator to its end, letting others in between two steps where that is possible."
     async def one_by_one():
         try:
             while go_on() and next(steps, steps) is not steps: await asyncio.sleep(0)
@@ -73,29 +74,78 @@ def run_cooperatively(
         finally: finish()
     else: return loop.create_task(one_by_one())
 
-
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #f67dc8c5
 def attack_summary(
     rows:Sequence[dict],  # as from `train_and_probe`; may be empty
     people:int,           # that the attacker learns to name
-    method:str,           # as in `METHOD_LABELS`
-) -> str:                 # one sentence
-    "What a run has shown (ours)."
-    asked = [r for r in rows if 'rank1' in r]
-    name, last, blind = method_label(method), asked[-1] if asked else None, f'{100/people:.0f} %'
-    if not asked: return f'No attacker has been trained here on {name}. A guess names {blind}.'
-    return (f"After {last['step'] + 1} steps on {name} this attacker names {100*last['rank1']:.0f} % of new pictures "
+    key:tuple,            # method, attacker, seed, steps
+) -> str:                 # one or two sentences
+    "What a run has shown."
+    (method, attacker, seed, steps), blind = key, f'{100/people:.0f} %'
+    name, asked = method_label(method), [r for r in rows if 'rank1' in r]
+    if not asked:
+        return (f'No attacker has been trained here on {name} with {attacker}, seed {seed} and {steps} steps. '
+                f'A guess names {blind}.')
+    last = asked[-1]
+    return (f"After {last['step'] + 1} of {steps} steps on {name} this attacker ({attacker}, seed {seed}) names "
+            f"{100*last['rank1']:.0f} % of new pictures "
             f"(a guess: {blind}); its EER on strangers is {100*last['eer']:.0f} % (a guess: 50 %).")
 
 
 def run_label(
     key:tuple,  # method, attacker, seed, steps
 ) -> str:       # what is usual is left out
-    "A run on a figure (ours)."
+    "A run on a figure."
     method, attacker, seed, _ = key
     rest = [attacker if attacker != 'cnn' else '', f'seed {seed}' if seed else '']
     return ', '.join(filter(None, [method_label(method), *rest]))
 
 # %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #labw10
+def _attack_controls(
+    steps:int,           # of training at first
+) -> SimpleNamespace:    # the controls and what they change, by name
+    "What is attacked, how, and the two buttons."
+    from ipywidgets import HTML, Button, Dropdown, Image, IntSlider, Layout, ToggleButton
+    late = dict(continuous_update=False)
+    return SimpleNamespace(
+        method=Dropdown(options=[(method_label(m), m) for m in LAB_METHODS], value='blur8', description='method',
+                        tooltip='whose pictures the attacker learns from'),
+        kind=Dropdown(options=list(ATTACKERS), value='cnn', description='attacker', tooltip='which network is trained'),
+        seed=IntSlider(0, 0, 9, description='seed', tooltip="the attacker's weights, order and shifts", **late),
+        budget=IntSlider(steps, 20, 400, 20, description='steps', tooltip='of 32 faces each', **late),
+        train=ToggleButton(False, description='train', icon='play', tooltip='press again to stop'),
+        forget=Button(description='forget earlier runs', tooltip='removes the thin lines'),
+        faces=Image(format='png', layout=Layout(width='640px')), curves=Image(format='png'), said=HTML())
+
+
+def _lock_attack(
+    ui:SimpleNamespace,  # of `_attack_controls`
+    closed:bool,         # is an attacker being trained?
+) -> None:               # the controls are changed
+    "While an attacker learns, only the button that stops it can be pressed."
+    for control in (ui.method, ui.kind, ui.seed, ui.budget, ui.forget): control.disabled = closed
+    ui.train.description, ui.train.icon = ('stop', 'stop') if closed else ('train', 'play')
+    ui.train.value = closed
+
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #16ab1611
+def _training(
+    rows:list[dict],  # filled as the attacker learns; what is there is removed
+    key:tuple,        # method, attacker, seed, steps
+    cfg:TrainConfig,  # whose M
+    size:LabSize,     # how many people and pictures
+    probes:int,       # how often the attacker is asked on the way
+    say:Callable,     # takes a sentence, called at each probe
+) -> Iterator[None]:  # after each step
+    "Train one attacker."
+    rows.clear()
+    method, kind, seed, budget = key
+    sets = lab_sets(method, cfg, size)
+    for row in train_and_probe(make_attacker(kind, *sets['gallery'], seed), sets, budget, 32, seed, probes):
+        rows.append(row)
+        if 'rank1' in row: say(f"step {row['step'] + 1} of {budget}: rank-1 {100*row['rank1']:.0f} %")
+        yield
+
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #132edf40
 def attack_widget(
     table:Sequence[dict]=(),  # rows of figures/data/tab2_attackers.json, for the levels to compare with
     size:LabSize=LabSize(),   # noqa: B008  frozen: how many people and pictures
@@ -103,64 +153,38 @@ def attack_widget(
     probes:int=10,            # how often the attacker is asked on the way
 ) -> 'VBox':                  # method and attacker; seed, steps, train, forget; faces; curves; a sentence
     "Train an attacker on a method's faces and watch it learn or fail."
-    from ipywidgets import HTML, Button, Dropdown, HBox, Image, IntSlider, Layout, ToggleButton, VBox
-    cfg, runs, late = get_preset('small'), {}, dict(continuous_update=False)
-    method = Dropdown(options=[(method_label(m), m) for m in LAB_METHODS], value='blur8', description='method',
-                      tooltip='whose pictures the attacker learns from')
-    kind = Dropdown(options=list(ATTACKERS), value='cnn', description='attacker', tooltip='which network is trained')
-    seed = IntSlider(0, 0, 9, description='seed', tooltip="the attacker's weights, order and shifts", **late)
-    budget = IntSlider(steps, 20, 400, 20, description='steps', tooltip='of 32 faces each', **late)
-    train = ToggleButton(False, description='train', icon='play', tooltip='press again to stop')
-    forget = Button(description='forget earlier runs', tooltip='takes the thin lines away')
-    faces, curves, said = Image(format='png', layout=Layout(width='640px')), Image(format='png'), HTML()
-    key = lambda: (method.value, kind.value, seed.value, budget.value)
-
+    from ipywidgets import HBox, VBox
+    ui, cfg, runs = _attack_controls(steps), get_preset('small'), {}
+    def key(): return ui.method.value, ui.kind.value, ui.seed.value, ui.budget.value
     def draw(note=''):
         rows, earlier = runs.get(key(), []), [(run_label(k), r) for k, r in runs.items() if k != key()]
-        level = full_budget(table, method.value, kind.value)
-        fig = plot_attack(rows, budget.value, size.people, level, earlier, score_colour(method.value))
-        curves.value = figure_preview(fig)
-        said.value = html.escape(note or attack_summary(rows, size.people, method.value))
-
+        level, colour = full_budget(table, ui.method.value, ui.kind.value), score_colour(ui.method.value)
+        ui.curves.value = figure_preview(plot_attack(rows, ui.budget.value, size.people, level, earlier, colour))
+        ui.said.value = html.escape(note or attack_summary(rows, size.people, key()))
     def choose(_=None):
-        faces.value = example_strip(method.value, cfg)
+        ui.faces.value = example_strip(ui.method.value, cfg)
         draw()
-
-    def steps_of_training():
+    def learn():
         draw('changing the pictures …')
         yield
-        rows, sets = runs.setdefault(key(), []), lab_sets(method.value, cfg, size)
-        rows.clear()
-        reader = make_attacker(kind.value, *sets['gallery'], seed.value)
-        for row in train_and_probe(reader, sets, budget.value, 32, seed.value, probes):
-            rows.append(row)
-            if 'rank1' in row: draw(f"step {row['step'] + 1} of {budget.value}: rank-1 {100*row['rank1']:.0f} %")
-            yield
-
-    def lock(closed):
-        for control in (method, kind, seed, budget, forget): control.disabled = closed
-        train.description, train.icon = ('stop', 'stop') if closed else ('train', 'play')
-
+        yield from _training(runs.setdefault(key(), []), key(), cfg, size, probes, draw)
     def finish():
-        lock(False)
-        train.value = False
+        _lock_attack(ui, False)
         draw()
-
     def press(change):
         if not change['new']: return
-        lock(True)
-        run_cooperatively(steps_of_training(), lambda: train.value, finish)
-
+        _lock_attack(ui, True)
+        run_cooperatively(learn(), lambda: ui.train.value, finish)
     def clear(_):
         for k in [k for k in runs if k != key()]: del runs[k]
         draw()
-
-    for control in (kind, seed, budget): control.observe(lambda _: draw(), 'value')
-    method.observe(choose, 'value')
-    train.observe(press, 'value')
-    forget.on_click(clear)
+    for control in (ui.kind, ui.seed, ui.budget): control.observe(lambda _: draw(), 'value')
+    ui.method.observe(choose, 'value')
+    ui.train.observe(press, 'value')
+    ui.forget.on_click(clear)
     choose()
-    return VBox([HBox([method, kind]), HBox([seed, budget, train, forget]), faces, curves, said])
+    lines = HBox([ui.method, ui.kind]), HBox([ui.seed, ui.budget, ui.train, ui.forget])
+    return VBox([*lines, ui.faces, ui.curves, ui.said])
 
 # %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #labw13
 def quiz_state(
@@ -169,91 +193,132 @@ def quiz_state(
     reader:str,              # whose
     attacker:Sequence[dict], # as from `attacker_answers`; may be empty
 ) -> tuple[int|None, list]:  # place of the next item (None: finished), and `score_answers` of reader and attacker
-    "Where a reader stands, and how well both have done on the pairs answered (ours)."
+    "Where a reader stands, and how well both have done on the pairs answered."
     mine = {item['id'] for item in items}
     own = [a for a in answers if a['reader'] == reader and a['id'] in mine]
     done = {a['id'] for a in own}
     return next_item(items, answers, reader), score_answers([*own, *(a for a in attacker if a['id'] in done)])
 
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #1599b733
+def _quiz_controls(
+    path:str,            # as for `quiz_widget`
+) -> SimpleNamespace:    # the controls and what they change, by name
+    "Which quiz, who answers, the answers, and what is shown."
+    from ipywidgets import HTML, BoundedIntText, Button, Checkbox, Dropdown, Image, Text, ToggleButton
+    late = dict(continuous_update=False)
+    return SimpleNamespace(
+        method=Dropdown(options=[(method_label(m), m) for m in LAB_METHODS], value='blur8', description='method'),
+        pairs=Dropdown(options=[2, 10, 20, 40], value=10, description='pairs', tooltip='and 4 of originals, 1 check'),
+        seed=BoundedIntText(0, 0, 9999, description='seed', tooltip='another seed, other pairs'),
+        reader=Text('r1', description='label', tooltip='letters and digits, not your name', **late),
+        file=Text(path, description='file', tooltip='below runs/, one line an answer', **late),
+        answers={a: Button(description=text, button_style='primary')
+                 for a, text in zip(ANSWERS, ('one person', 'two people'))},
+        told=Checkbox(True, description='tell me after each', tooltip='leave off in a study: readers learn from it'),
+        compare=ToggleButton(False, description='ask the attacker', tooltip='trains one; some twenty seconds'),
+        sheet=Button(description='write a sheet', tooltip='the study kit: HTML to give away, key to keep'),
+        pair=Image(format='png'), said=HTML(), marks=Image(format='png'), table=HTML())
 
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #e178bc58
+def _show_quiz(
+    ui:SimpleNamespace,       # of `_quiz_controls`
+    place:int|None,           # of the pair that is asked about; None: all are answered
+    items:Sequence[dict],     # of the quiz
+    pictures:Sequence[bytes], # a PNG each
+    rows:list[dict],          # from `quiz_state`
+    note:str,                 # said first
+    broken:int,               # lines of the file that could not be read
+) -> None:                    # the page is changed
+    "The pair, a sentence, and the accuracies once they may be told."
+    for button in ui.answers.values(): button.disabled = place is None
+    ui.pair.value = pictures[len(items) - 1 if place is None else place]
+    left = 'All pairs are answered.' if place is None else (
+        f'Pair {place + 1} of {len(items)}: one person or two? {"" if ui.told.value else "Answers are not judged."}')
+    ui.said.value = html.escape(' '.join([note, left, f'{broken} broken lines in the file.' if broken else '']))
+    rows = rows if ui.told.value or place is None else []
+    ui.marks.layout.display, ui.table.value = ('block', score_table(rows)) if rows else ('none', '')
+    if rows: ui.marks.value = figure_preview(plot_accuracies(rows))
+
+
+def _verdict(
+    row:dict,  # from `answer_row`
+) -> str:      # a sentence
+    "Was the answer right?"
+    right = (row['answer'] == 'same') == row['same']
+    return f"{'Right' if right else 'Wrong'}: {'one person' if row['same'] else 'two people'}."
+
+
+def _or_say(
+    said,           # an `HTML`
+    act:Callable,   # what a control does
+    *args,          # of `act`
+) -> Callable:      # takes what a control sends
+    "Do it, and tell the reader what is wrong where it cannot be done."
+    def handle(_):
+        try: act(*args)
+        except (ValueError, OSError) as wrong: said.value = html.escape(str(wrong))
+    return handle
+
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #42c1fb44
+class _QuizItems:
+    "Pairs, their pictures and the attacker's answers, made when they are first asked for."
+    def __init__(self, cfg, size, steps): self.cfg, self.size, self.steps, self.kept = cfg, size, steps, {}
+
+    def of(self,
+        setting:tuple,   # method, pairs, seed
+    ) -> tuple[list, list[bytes]]:  # items, and a PNG each
+        "The quiz of a setting."
+        if setting not in self.kept:
+            method, pairs, seed = setting
+            items = draw_items([method], PEOPLE['val_unseen'], pairs, seed=seed)
+            faces = pictures_as_pairs(quiz_faces(items, self.cfg, seed))
+            self.kept[setting] = items, [pair_picture(*pair) for pair in faces]
+        return self.kept[setting]
+
+    def attacked(self,
+        setting:tuple,   # method, pairs, seed
+    ) -> list[dict]:     # as from `attacker_answers`; the first call trains one
+        "What the attacker answers."
+        key = 'attacker', *setting
+        if key not in self.kept: self.kept[key] = attacker_answers(self.of(setting)[0], self.cfg, self.size, self.steps)
+        return self.kept[key]
+
+# %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #00e5d57c
 def quiz_widget(
     path:str='quiz-answers.jsonl',  # file of answers, below `runs/` unless absolute
     size:LabSize=LabSize(),         # noqa: B008  frozen: what the attacker learns from
     steps:int=200,                  # of the attacker's training
 ) -> 'VBox':                        # three rows of controls, the pair, a sentence, accuracies, their table
     "One person or two? Answer pairs, compare with the attacker, write the sheet of the study."
-    from ipywidgets import HTML, BoundedIntText, Button, Checkbox, Dropdown, HBox, Image, Text, ToggleButton, VBox
-    cfg, kept, late = get_preset('small'), {}, dict(continuous_update=False)
-    method = Dropdown(options=[(method_label(m), m) for m in LAB_METHODS], value='blur8', description='method')
-    pairs = Dropdown(options=[2, 10, 20, 40], value=10, description='pairs', tooltip='and 4 of originals, 1 check')
-    seed = BoundedIntText(0, 0, 9999, description='seed', tooltip='another seed, other pairs')
-    reader = Text('r1', description='label', tooltip='letters and digits, not your name', **late)
-    file = Text(path, description='file', tooltip='below runs/, one line an answer', **late)
-    buttons = {a: Button(description=text, button_style='primary')
-               for a, text in zip(ANSWERS, ('one person', 'two people'))}
-    told = Checkbox(True, description='tell me after each', tooltip='leave off in a study: readers learn from it')
-    compare = ToggleButton(False, description='ask the attacker', tooltip='trains one; some twenty seconds')
-    sheet = Button(description='write a sheet', tooltip='the study kit: HTML to give away, key to keep')
-    pair, said, marks, table = Image(format='png'), HTML(), Image(format='png'), HTML()
-    where = lambda: runs_dir()/file.value
-
-    def quiz():  # items, their PNGs and (once asked) the attacker's answers
-        setting = (method.value, pairs.value, seed.value)
-        if setting not in kept:
-            items = draw_items([method.value], PEOPLE['val_unseen'], pairs.value, seed=seed.value)
-            kept[setting] = [items, [pair_picture(*p) for p in pictures_as_pairs(quiz_faces(items, cfg, seed.value))],
-                             []]
-        if compare.value and not kept[setting][2]:
-            said.value = 'The attacker learns …'
-            kept[setting][2] = attacker_answers(kept[setting][0], cfg, size, steps)
-        return kept[setting]
-
+    from ipywidgets import HBox, VBox
+    ui, quiz, shown = _quiz_controls(path), _QuizItems(get_preset('small'), size, steps), SimpleNamespace(at=0.)
+    def setting(): return ui.method.value, ui.pairs.value, ui.seed.value
+    def where(): return runs_dir()/ui.file.value
     def draw(note=''):
-        try:
-            items, pictures, others = quiz()
-            answers, broken = read_answers(where())
-            place, rows = quiz_state(items, answers, reader.value, others if compare.value else [])
-        except (ValueError, OSError) as wrong:
-            said.value = html.escape(str(wrong))
-            return
-        for button in buttons.values(): button.disabled = place is None
-        pair.value, shown[0] = pictures[len(items) - 1 if place is None else place], time.monotonic()
-        left = 'All pairs are answered.' if place is None else (
-            f'Pair {place + 1} of {len(items)}: one person or two? {"" if told.value else "Answers are not judged."}')
-        said.value = html.escape(' '.join([note, left, f'{broken} broken lines in the file.' if broken else '']))
-        rows = rows if told.value or place is None else []
-        marks.layout.display, table.value = ('block', score_table(rows)) if rows else ('none', '')
-        if rows: marks.value = figure_preview(plot_accuracies(rows))
-
+        items, pictures = quiz.of(setting())
+        if ui.compare.value: ui.said.value = 'The attacker learns …'
+        others = quiz.attacked(setting()) if ui.compare.value else []
+        answers, broken = read_answers(where())
+        place, rows = quiz_state(items, answers, ui.reader.value, others)
+        _show_quiz(ui, place, items, pictures, rows, note, broken)
+        shown.at = time.monotonic()
     def answer(which):
-        def handle(_):
-            try:
-                items = quiz()[0]
-                place = next_item(items, read_answers(where())[0], reader.value)
-                if place is None: return
-                row = answer_row(items[place], which, reader.value, time.monotonic() - shown[0], told.value)
-                append_answer(where(), row)
-            except (ValueError, OSError) as wrong:
-                said.value = html.escape(str(wrong))
-                return
-            truth = 'one person' if row['same'] else 'two people'
-            draw(f"{'Right' if (which == 'same') == row['same'] else 'Wrong'}: {truth}." if told.value else '')
-        return handle
-
-    def write(_):
-        items, pictures, _ = quiz()
-        write_kit(runs_dir()/'quiz-kit', items, pictures)
+        items, _ = quiz.of(setting())
+        place = next_item(items, read_answers(where())[0], ui.reader.value)
+        if place is None: return
+        row = answer_row(items[place], which, ui.reader.value, time.monotonic() - shown.at, ui.told.value)
+        append_answer(where(), row)
+        draw(_verdict(row) if ui.told.value else '')
+    def write():
+        write_kit(runs_dir()/'quiz-kit', *quiz.of(setting()))
         draw('Written: runs/quiz-kit/sheet.html to give away, key.json to keep.')
-
-    shown = [0.]
-    for which, button in buttons.items(): button.on_click(answer(which))
-    def other(_):  # pairs the attacker has not been asked about
-        compare.value = False
+    def other():  # pairs the attacker has not been asked about
+        ui.compare.value = False
         draw()
-
-    for control in (method, pairs, seed): control.observe(other, 'value')
-    for control in (reader, file, told, compare): control.observe(lambda _: draw(), 'value')
-    sheet.on_click(write)
-    draw()
-    return VBox([HBox([method, pairs, seed]), HBox([reader, file]), HBox([*buttons.values(), told, compare, sheet]),
-                 pair, said, marks, table])
+    for which, button in ui.answers.items(): button.on_click(_or_say(ui.said, answer, which))
+    for control in (ui.method, ui.pairs, ui.seed): control.observe(_or_say(ui.said, other), 'value')
+    for control in (ui.reader, ui.file, ui.told, ui.compare): control.observe(_or_say(ui.said, draw), 'value')
+    ui.sheet.on_click(_or_say(ui.said, write))
+    _or_say(ui.said, draw)(None)
+    return VBox([HBox([ui.method, ui.pairs, ui.seed]), HBox([ui.reader, ui.file]),
+                 HBox([*ui.answers.values(), ui.told, ui.compare, ui.sheet]), ui.pair, ui.said, ui.marks, ui.table])

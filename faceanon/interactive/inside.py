@@ -27,7 +27,7 @@ def noisy_code(
     mean:Float[Tensor, "n c h w"],     # from `mean_code`
     seed:int,                          # of the noise, a draw a face; torch's own stream is left as it was
 ) -> Float[Tensor, "n c h w"]:         # what arrives; `mean` itself where there is no channel
-    "The code behind the channel, with noise that can be had again (ours)."
+    "The code behind the channel, with noise that can be had again."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return M.add_noise(mean)
@@ -38,7 +38,7 @@ def anonymize_same_noise(
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
     seed:int=0,                        # of the noise
 ) -> Float[Tensor, "n 3 h w"]:         # M(f), RGB in [0, 1], every face with the same noise; no gradient
-    "Anonymize several faces so that only the faces differ (ours)."
+    "Anonymize several faces so that only the faces differ."
     mean = M.mean_code(faces)
     return M.decode(mean + noisy_code(M, torch.zeros_like(mean[:1]), seed))
 
@@ -49,7 +49,7 @@ def layer_stages(
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1], sides multiples of 4
     seed:int=0,                        # of the noise, a draw a face
 ) -> dict[str, Float[Tensor, "n c h w"]]:  # name -> activations, in the order they are made, from 'face' to 'M(f)'
-    "From a face to its anonymized self (ours)."
+    "From a face to its anonymized self."
     if not isinstance(M, Anonymizer): raise TypeError(f"M must be an Anonymizer, got {type(M).__name__}")
     check_anonymizer_faces(faces)
     stages, x = dict(face=faces), 2*faces - 1
@@ -72,14 +72,14 @@ def telling_channels(
     maps:Float[Tensor, "n c h w"],     # one layer on several faces, at least 2
     count:int=3,                       # how many; all where there are fewer
 ) -> Int[Tensor, "k"]:                 # channel numbers, the most telling first
-    "The channels that differ most between faces at the same place (ours)."
+    "The channels that differ most between faces at the same place."
     if len(maps) < 2: raise ValueError(f"need at least 2 faces to see what differs between them, got {len(maps)}")
     return maps.var(0).mean((1, 2)).argsort(descending=True)[:count]
 
 def colour_basis(
     maps:Float[Tensor, "n c h w"],     # one layer on several faces, c at least 3
 ) -> tuple:                            # mean `(c,)`, axes `(3, c)` of length 1, spread `(3,)`
-    "The first three principal components of a layer's places (ours)."
+    "The first three principal components of a layer's places."
     if maps.shape[1] < 3: raise ValueError(f"need at least 3 channels for three colours, got {maps.shape[1]}")
     places = maps.movedim(1, -1).flatten(0, 2)
     values, vectors = torch.linalg.eigh(places.T.cov())
@@ -91,7 +91,7 @@ def project_colours(
     maps:Float[Tensor, "n c h w"],     # the layer that `basis` was made of
     basis:tuple,                       # from `colour_basis`
 ) -> Float[np.ndarray, "n h w 3"]:     # in [0, 1], grey at the mean
-    "A layer as a colour picture (ours)."
+    "A layer as a colour picture."
     mean, axes, spread = basis
     found = torch.einsum('nchw,kc->nhwk', maps - mean[:, None, None], axes)
     return (.5 + found/(5*spread)).clamp(0, 1).numpy()
@@ -99,7 +99,7 @@ def project_colours(
 def channels_last(
     pictures:Float[Tensor, "*n 3 h w"],  # RGB in [0, 1]
 ) -> Float[np.ndarray, "*n h w 3"]:      # as matplotlib wants them
-    "Colours last (ours)."
+    "Colours last."
     return pictures.detach().movedim(-3, -1).numpy()
 
 # %% ../../nbs/5_play/16_inside.ipynb #628c639e
@@ -110,7 +110,7 @@ def layer_views(
     row:int,                                     # the face to show
     minus_mean:bool=False,                       # show only what differs from the mean over the faces
 ) -> list[dict]:                                 # a layer each, as `plot_layers` wants it
-    "One face's layers as pictures, on a scale common to all faces (ours)."
+    "One face's layers as pictures, on a scale common to all faces."
     out, views = False, []
     for name, maps in stages.items():
         out, kept = out or name == 'code + noise', maps
@@ -134,7 +134,7 @@ def code_power(
     noise:float,                       # σ of the channel, > 0, else ValueError
 ) -> dict[str, float]:                 # `nats`: mean rate of a face; `all` and `between`: root mean square of the code
                                        # and of its difference from the mean face, in units of σ
-    "How loud a code is, and how much of that differs between faces (ours)."
+    "How loud a code is, and how much of that differs between faces."
     if not noise > 0: raise ValueError(f"noise must be positive, got {noise}: without it no code is loud or quiet")
     scaled = mean/noise
     return dict(nats=scaled.square().sum((1, 2, 3)).mean().item()/2, all=scaled.square().mean().sqrt().item(),
@@ -145,7 +145,7 @@ def pool_features(
     maps:Float[Tensor, "n c h w"],     # one layer
     most:int=10_000,                   # numbers a face, at most
 ) -> Float[Tensor, "n d"]:             # flattened
-    "Mean-pool by 2 until few enough numbers are left (ours)."
+    "Mean-pool by 2 until few enough numbers are left."
     while maps[0].numel() > most: maps = F.avg_pool2d(maps, 2)
     return maps.flatten(1)
 
@@ -153,7 +153,7 @@ def linear_probe(
     parts:Sequence[tuple],             # three times features `(n, d)`, labels `(n,)` int64 from 0: fit, choose, report
     strengths:Sequence[float]=(.01, .1, 1., 10.),  # of the ridge, over the mean squared length of a face's features
 ) -> Int[Tensor, "n"]:                 # answers for the third part
-    "Ridge regression to one-hot answers (ours)."
+    "Ridge regression to one-hot answers."
     if len(parts) != 3: raise ValueError(f"need three parts (fit, choose, report), got {len(parts)}")
     (fit, labels), (choose, wanted), (report, _) = parts
     mean, spread = fit.mean(0), fit.std(0).clamp(min=1e-6)
@@ -192,7 +192,7 @@ def interpolation_pictures(
     positions:Sequence[float],         # each in [0, 1]
     seed:int=0,                        # of the noise, the same everywhere on the path
 ) -> Float[Tensor, "n p 3 h w"]:       # RGB in [0, 1]
-    "Faces by each M of a path (ours)."
+    "Faces by each M of a path."
     return torch.stack([anonymize_same_noise(interpolate(start, end, t), faces, seed) for t in positions], 1)
 
 # %% ../../nbs/5_play/16_inside.ipynb #4bdf9076
@@ -202,7 +202,7 @@ def region_pixels(
     box:Sequence[float],               # x1, y1, x2, y2 in fractions of the picture; may reach out of it
     size:tuple[int, int],              # height and width, pixels
 ) -> tuple[int, int, int, int]:        # x1, y1, x2, y2, pixels inside the picture, x2 and y2 excluded
-    "From fractions to whole pixels (ours)."
+    "From fractions to whole pixels."
     x1, y1, x2, y2 = (round(min(1., max(0., v))*s) for v, s in zip(box, (*size[::-1], *size[::-1])))
     return x1, y1, max(x1, x2), max(y1, y2)
 
@@ -213,7 +213,7 @@ def paint_square(
     size:float,                        # side of the square, fraction of the width; 0 paints nothing
     colour:tuple,                      # RGB in [0, 1]
 ) -> Float[Tensor, "n 3 h w"]:         # a copy
-    "A square of one colour (ours)."
+    "A square of one colour."
     if not 0 <= size < 2: raise ValueError(f"size must be a fraction of the width, 0 or more, got {size}")
     x1, y1, x2, y2 = region_pixels((x - size/2, y - size/2, x + size/2, y + size/2), faces.shape[2:])
     out = faces.clone()
@@ -225,7 +225,7 @@ def swap_region(
     other:Float[Tensor, "n 3 h w"],    # faces to take from, as many or one
     part:str,                          # one of `REGIONS`, else ValueError
 ) -> Float[Tensor, "n 3 h w"]:         # a copy, hard edges
-    "Another person's eyes, mouth or hair (ours)."
+    "Another person's eyes, mouth or hair."
     if part not in REGIONS: raise ValueError(f"part must be one of {', '.join(REGIONS)}, got {part!r}")
     x1, y1, x2, y2 = region_pixels(REGIONS[part], faces.shape[2:])
     out = faces.clone()
@@ -238,7 +238,7 @@ def share_inside(
     after:Float[Tensor, "n 3 h w"],    # likewise
     box:tuple[int, int, int, int],     # x1, y1, x2, y2, pixels
 ) -> float:                            # in [0, 1]; 0 where nothing changed
-    "The share of a change that lies inside a box (ours)."
+    "The share of a change that lies inside a box."
     (x1, y1, x2, y2), change = box, (after - before).abs()
     return (change[:, :, y1:y2, x1:x2].sum()/change.sum().clamp(min=1e-12)).item()
 
@@ -263,7 +263,7 @@ def object_pair(
     number:int=0,                      # which moment
     size:int=40,                       # side, pixels
 ) -> Float[Tensor, "2 3 s s"]:         # RGB in [0, 1]: with an empty hand, with the object
-    "One moment twice: only the object differs (ours)."
+    "One moment twice: only the object differs."
     if action not in NEAR_ACTIONS: raise ValueError(f"action must be one of {', '.join(NEAR_ACTIONS)}, got {action!r}")
     return to_float(torch.stack([make_face(person, number, size, action, empty) for empty in (True, False)]))
 
@@ -272,7 +272,7 @@ def object_survival(
     after:Float[Tensor, "2 3 h w"],    # the same behind a method, with the same noise
 ) -> dict[str, float]:                 # `kept` and `alike` as above; `contrast` before and `contrast_after`: mean
                                        # |change| over the places where the object changed the original by > 5 %
-    "What is left of an object (ours)."
+    "What is left of an object."
     change, left = before[1] - before[0], after[1] - after[0]
     if not change.any(): raise ValueError("the two pictures are the same: there is no object to look for")
     inner, there = (change*left).sum(), change.abs().mean(0) > .05
@@ -284,15 +284,16 @@ def object_survival(
 def full_image_boxes(
     faces:Float[Tensor, "n 3 h w"],    # pictures that are faces altogether
 ) -> Int[Tensor, "n 5"]:               # rows `[frame, x1, y1, x2, y2]`
-    "The box around each picture, for methods that want frames and boxes (ours)."
+    "The box around each picture, for methods that want frames and boxes."
     return torch.tensor([[i, 0, 0, faces.shape[3], faces.shape[2]] for i in range(len(faces))])
 
+# %% ../../nbs/5_play/16_inside.ipynb #c169a003
 def apply_with_seed(
     change:Callable,                   # faces -> faces; may draw noise, a draw a face
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
     seed:int=0,                        # of every face's noise alike; torch's own stream is left as it was
 ) -> Float[Tensor, "n 3 h w"]:         # changed one by one, each from the same seed; no gradient
-    "Any method with the same noise on every face (ours)."
+    "Any method with the same noise on every face."
     made = []
     for face in faces.split(1):
         with torch.random.fork_rng(devices=[]), torch.no_grad():

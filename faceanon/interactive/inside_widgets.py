@@ -25,14 +25,14 @@ from .inside import (REGIONS, anonymize_same_noise, apply_with_seed, channels_la
                                          swap_region)
 from ..models.anonymizer import Anonymizer
 from ..plots.inside import figure_bytes, plot_change, plot_interpolations, plot_layers
-from ..plots.results import method_label, spaced_words
+from ..plots.style import method_label, spaced_words
 
 # %% ../../nbs/5_play/17_inside_widgets.ipynb #b892974b
 def control_panel(
     draw:Callable[..., Figure],        # one argument a control, by name
     **controls,                        # widgets with a `value`
 ) -> object:                           # a `VBox`: the controls, then an `Image` of what `draw` answered
-    "Controls over a picture that is drawn anew when one moves (ours)."
+    "Controls over a picture that is drawn anew when one moves."
     from ipywidgets import HBox, Image, Layout, VBox
     image = Image(format='png', layout=Layout(max_width='100%'))
     def redraw(_=None): image.value = figure_bytes(draw(**{name: c.value for name, c in controls.items()}), 120)
@@ -61,7 +61,7 @@ def layers_figure(
     noise:int,                         # seed of the channel
     minus_mean:bool,                   # as for `layer_views`
 ) -> Figure:                           # as from `plot_layers`
-    "A face's layers, and how loud its code is (ours)."
+    "A face's layers, and how loud its code is."
     stages = layer_stages(M, faces, noise)
     caption = f'face {face}, noise {noise}'
     if M.noise:
@@ -89,7 +89,7 @@ def blend_figure(
     face:int,                          # the first shown
     noise:int,                         # seed of the channel
 ) -> Figure:                           # as from `plot_interpolations`
-    "Start, somewhere between, end (ours)."
+    "Start, somewhere between, end."
     (start, a), (end, b) = paths[path]
     shown = faces[[(face + i) % len(faces) for i in range(3)]]
     made = interpolation_pictures(a, b, shown, [0, position, 1], noise)
@@ -120,7 +120,7 @@ def edited_figure(
     seen:Float[np.ndarray, "k k"],     # M's occlusion map of the plain face
     what:str,                          # names the change
 ) -> Figure:                           # as from `plot_change`
-    "What a change to a face does behind M, and how much of it stays in place (ours)."
+    "What a change to a face does behind M, and how much of it stays in place."
     made, area = anonymize_same_noise(M, torch.cat([plain, edited]), noise), (box[2] - box[0])*(box[3] - box[1])
     caption = (f'{share_inside(made[:1], made[1:], box):.0%} of the change behind M lies inside the outlined box, '
                f'which is {area/plain[0, 0].numel():.0%} of the picture')
@@ -139,17 +139,18 @@ def paint_figure(
     size:float,                        # likewise
     colour:str,                        # a name that matplotlib knows
 ) -> Figure:                           # as from `edited_figure`
-    "A painted face before and behind M (ours)."
+    "A painted face before and behind M."
     plain, half = faces[face:face + 1], size/2
     box = region_pixels((x - half, y - half, x + half, y + half), plain.shape[2:])
     return edited_figure(M, plain, paint_square(plain, x, y, size, to_rgb(colour)), box, noise, look(face, noise),
                          'paint')
 
+# %% ../../nbs/5_play/17_inside_widgets.ipynb #2645a286
 def lazy_occlusion_maps(
     M:nn.Module,                       # as for `anonymize_same_noise`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
 ) -> Callable:                         # (face, noise) -> map as from `occlusion`; each takes a second, once
-    "M's occlusion maps, when they are asked for (ours)."
+    "M's occlusion maps, when they are asked for."
     return cache(lambda face, noise: occlusion(M, faces[face], noise))
 
 def paint_widget(
@@ -173,7 +174,7 @@ def swap_figure(
     other:int,                         # whose part it gets
     part:str,                          # one of `REGIONS`
 ) -> Figure:                           # as from `edited_figure`
-    "A face with another person's part, before and behind M (ours)."
+    "A face with another person's part, before and behind M."
     plain = faces[face:face + 1]
     return edited_figure(M, plain, swap_region(plain, faces[other:other + 1], part),
                          region_pixels(REGIONS[part], plain.shape[2:]), noise, look(face, noise),
@@ -199,7 +200,7 @@ def survival_figure(
     person:int,                        # which of `PEOPLE['val_unseen']`, from 0
     noise:int,                         # seed of what the method draws
 ) -> Figure:                           # as from `plot_change`
-    "One person's object before and behind a method, in pictures and numbers (ours)."
+    "One person's object before and behind a method, in pictures and numbers."
     pair = object_pair(PEOPLE['val_unseen'][person], action)
     made = apply_with_seed(methods[method], pair, noise)
     found = object_survival(pair, made)

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from scipy.stats import binom
 
-from ..plots.results import method_label
+from ..plots.style import method_label
 
 # %% ../../nbs/5_play/15_quiz.ipynb #quiz05
 ANSWERS = ('same', 'different')
@@ -38,7 +38,7 @@ def draw_items(
     seed:int=0,             # same seed, same quiz
     first:int=100,          # least picture number; those below are left to the attacker
 ) -> list[dict]:  # `id`, `method`, `kind` ('method', 'control', 'check'), `same`, `left` and `right` [person, number]
-    "A quiz: which pictures are shown beside each other, in which order (ours)."
+    "A quiz: which pictures are shown beside each other, in which order."
     if each < 2 or each % 2 or controls < 0 or controls % 2 or checks < 0:
         raise ValueError(f"need even each >= 2, even controls and checks >= 0, got {each}, {controls}, {checks}")
     if len(set(methods)) < len(methods) or not methods: raise ValueError(f"need different methods, got {list(methods)}")
@@ -64,7 +64,7 @@ def answer_row(
     seconds:float|None=None,  # how long it took, at least 0
     told:bool=False,          # is the reader told after each answer whether it was right?
 ) -> dict:                    # what is kept of an answer
-    "An answer beside its truth (ours)."
+    "An answer beside its truth."
     row = {k: item[k] for k in ('id', 'method', 'kind', 'same')}
     row |= dict(answer=answer, reader=reader, seconds=None if seconds is None else round(float(seconds), 2), told=told)
     return check_answer(row)
@@ -73,7 +73,7 @@ def answer_row(
 def check_answer(
     row:dict,  # as from `answer_row`
 ) -> dict:     # the same; ValueError names what is wrong
-    "Refuse an answer that could not be scored (ours)."
+    "Refuse an answer that could not be scored."
     lacks = [k for k in ('id', 'method', 'kind', 'same', 'answer', 'reader') if k not in row]
     if lacks: raise ValueError(f"an answer lacks {', '.join(lacks)}: {row}")
     if row['answer'] not in ANSWERS: raise ValueError(f"answer must be one of {ANSWERS}, got {row['answer']!r}")
@@ -84,12 +84,12 @@ def check_answer(
         raise ValueError(f"seconds must be at least 0, got {row['seconds']}")
     return row
 
-
+# %% ../../nbs/5_play/15_quiz.ipynb #87e79929
 def append_answer(
     path:Path,  # made if it is not there, its folder too
     row:dict,   # as from `answer_row`, else ValueError and nothing is written
 ) -> None:      # adds one line
-    "Keep an answer (ours)."
+    "Keep an answer."
     line = json.dumps(check_answer(row), allow_nan=False).encode() + b'\n'
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'ab+') as file:
@@ -104,7 +104,7 @@ def append_answer(
 def read_answers(
     path:Path,                # written by `append_answer`; need not be there
 ) -> tuple[list[dict], int]:  # the answers in order, and how many lines were broken off
-    "Every whole line; a whole line that is no answer is a ValueError with its number (ours)."
+    "Every whole line; a whole line that is no answer is a ValueError with its number."
     rows, broken = [], 0
     if not Path(path).exists(): return rows, broken
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
@@ -121,7 +121,7 @@ def next_item(
     answers:Sequence[dict],  # as from `read_answers`
     reader:str,              # whose
 ) -> int|None:               # place of the first item without an answer of this reader; None: all are answered
-    "Where a reader goes on (ours)."
+    "Where a reader goes on."
     done = {a['id'] for a in answers if a['reader'] == reader}
     return next((i for i, item in enumerate(items) if item['id'] not in done), None)
 
@@ -153,12 +153,12 @@ def d_prime(
     z = NormalDist().inv_cdf
     return z((hits + .5)/(same + 1)) - z((false_alarms + .5)/(different + 1))
 
-
+# %% ../../nbs/5_play/15_quiz.ipynb #301eb3ba
 def score_answers(
     answers:Sequence[dict],  # as from `answer_row`; of two to the same item by the same reader the first counts
     level:float=.95,         # coverage of the intervals
 ) -> list[dict]:  # a `method` and `judge` each: `readers`, `answers`, `right`, `accuracy`, `low`, `high`, `d_prime`
-    "How often the readers, and the attacker, were right, attention checks left out (ours)."
+    "How often the readers, and the attacker, were right, attention checks left out."
     first, groups = {}, {}
     for a in answers: first.setdefault((a['reader'], a['id']), check_answer(a))
     for a in first.values():
@@ -179,7 +179,7 @@ def score_answers(
 def missed_checks(
     answers:Sequence[dict],  # as from `answer_row`
 ) -> dict[str, int]:         # reader -> attention checks answered wrongly; a reader without checks has 0
-    "Who was not looking (ours)."
+    "Who was not looking."
     wrong = {a['reader']: 0 for a in answers}
     for a in answers: wrong[a['reader']] += a['kind'] == 'check' and a['answer'] != 'same'
     return wrong
@@ -211,7 +211,7 @@ def pair_picture(
     right:UInt8[np.ndarray, "h w 3"],  # RGB, as large
     zoom:int=4,                        # whole factor of enlargement, at least 1
 ) -> bytes:                            # PNG: both side by side, bicubic, so that blocks of pixels do not hide the face
-    "A pair as it is shown (ours)."
+    "A pair as it is shown."
     if left.shape != right.shape or left.shape[2:] != (3,) or zoom < 1:
         raise ValueError(f"need two (h, w, 3) of one size and zoom >= 1, got {left.shape}, {right.shape}, {zoom}")
     (high, wide), gap = left.shape[:2], 4
@@ -222,7 +222,7 @@ def pair_picture(
     page.save(file, 'PNG')
     return file.getvalue()
 
-
+# %% ../../nbs/5_play/15_quiz.ipynb #81c6b12e
 SHEET_HTML = '''<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>One person or two?</title><style>
 body {{font: 16px/1.45 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em;
        color: #20242c; background: white}}
@@ -247,11 +247,10 @@ must not be your name.</p>
 }}</script></html>
 '''
 
-
 def sheet_html(
     pictures:Sequence[bytes],  # PNG of each pair, in order, as from `pair_picture`
 ) -> str:                      # a page without anything that tells the truth, or that is fetched from elsewhere
-    "Pairs to be answered on paper or on the screen (ours)."
+    "Pairs to be answered on paper or on the screen."
     if not pictures: raise ValueError("no pairs to print")
     boxes = ''.join(f'<label><input type="radio" name="{{n}}" value="{a}"> {a}</label>' for a in ANSWERS)
     pairs = [f'<fieldset><legend>{n}</legend><img alt="pair {n}: two faces" src="data:image/png;base64,'
@@ -259,13 +258,13 @@ def sheet_html(
              for n, picture in enumerate(pictures, 1)]
     return SHEET_HTML.format(pairs='\n'.join(pairs), count=len(pictures))
 
-
+# %% ../../nbs/5_play/15_quiz.ipynb #ad086aed
 def write_kit(
     folder:Path,               # made if it is not there
     items:Sequence[dict],      # of `draw_items`
     pictures:Sequence[bytes],  # a PNG each, in the same order
 ) -> tuple[Path, Path]:        # `sheet.html`, to be given away, and `key.json`, to be kept
-    "Sheet and key, in two files (ours)."
+    "Sheet and key, in two files."
     if len(items) != len(pictures): raise ValueError(f"{len(items)} items but {len(pictures)} pictures")
     folder, key = Path(folder), json.dumps(list(items), indent=1) + '\n'
     folder.mkdir(parents=True, exist_ok=True)
@@ -279,7 +278,7 @@ def score_sheet(
     sheet:dict,            # what the page saved: `reader`, and `answers`: number -> 'same' or 'different'
     items:Sequence[dict],  # the key, in the order of the sheet
 ) -> list[dict]:           # as from `answer_row`; pairs left open are left out
-    "A sheet's answers beside the key (ours)."
+    "A sheet's answers beside the key."
     rows = []
     for number, answer in sheet['answers'].items():
         if not str(number).isdecimal() or not 1 <= int(number) <= len(items):
@@ -291,7 +290,7 @@ def score_sheet(
 def score_table(
     rows:Sequence[dict],  # as from `score_answers`
 ) -> str:                 # HTML
-    "Accuracies with their intervals, a line a method and judge (ours)."
+    "Accuracies with their intervals, a line a method and judge."
     line = '<tr>' + 5*'<td style="padding:0 .8em 0 0">{}</td>' + '</tr>'
     names = ('method', 'judge', 'right', '95 % interval', 'd′')
     names = ''.join(f'<th style="text-align:left">{name}</th>' for name in names)

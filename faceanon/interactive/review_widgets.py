@@ -19,7 +19,8 @@ import numpy as np
 
 from .widgets import NOTE_HTML, figure_html, make_dropdown, make_slider
 from ..models.baselines import BASELINES
-from ..plots.results import ACCENT, THIRD, method_label, picture_to_text
+from ..plots.pictures import picture_to_text
+from ..plots.style import ACCENT, THIRD, method_label
 from ..video.anonymize import AUDIO_MODES, MethodConfig, VideoError
 from ..video.review import (FaceCrop, TrackSummary, VideoSummary, collect_face_crops, count_noun,
                                    describe_decision, detect_audio_mode, format_time, join_numbers, plot_review_frame,
@@ -32,7 +33,7 @@ def crops_html(
     alt:str,                   # what it shows, one line
     height:int=70,             # on the page, pixels
 ) -> str:                      # an `img`; empty where there is no view
-    "The pictures of a track side by side (ours)."
+    "The pictures of a track side by side."
     if not views: return ''
     gap = np.full((len(views[0].picture), 4, 3), 255, np.uint8)
     row = np.concatenate([part for view in views for part in (view.picture, gap)][:-1], 1)
@@ -45,7 +46,7 @@ def card_html(
     views:Sequence[FaceCrop],  # its pictures
     hide:bool,                 # as ticked
 ) -> str:                      # for an `ipywidgets.HTML`
-    "What is to be known of a track (ours)."
+    "What is to be known of a track."
     times = ', '.join(format_time(view.time) for view in views)
     state = 'hidden' if hide else '<b>stays visible</b>'
     return (f'<div style="padding:5px 6px;background:#fff;color:#20242c;font-size:12px;line-height:16px">'
@@ -54,14 +55,14 @@ def card_html(
             f'<div style="color:#475060">{track_details(track)}</div>'
             f'<div style="color:{ACCENT if hide else THIRD}">{state}</div></div>')
 
-
+# %% ../../nbs/5_play/20_review_widgets.ipynb #e1e2b704
 def track_card(
     track:TrackSummary,        # one
     views:Sequence[FaceCrop],  # its pictures
     hide:bool,                 # ticked at first?
     changed:Callable,          # `(number, hide)`, called when the tick changes
 ) -> 'VBox':                   # pictures and words, below them the tick box
-    "A track to decide about (ours)."
+    "A track to decide about."
     from ipywidgets import HTML, Checkbox, Layout, VBox
     page = HTML()
     box = Checkbox(hide, description=f'hide track {track.number}', indent=False, layout=Layout(width='auto'),
@@ -82,27 +83,39 @@ TRACK_ORDERS = {'first seen': lambda t: (t.start, t.number), 'longest': lambda t
                 'largest': lambda t: (-t.side, t.number), 'most in doubt': lambda t: (-t.doubtful - t.lost, t.number)}
 
 
+def _card_controls(
+    tracks:int,        # in the film
+    count:int,         # pages
+) -> tuple:            # controls by name, and those of them that have something to choose, in a line
+    "What sorts, pages and ticks the cards."
+    from ipywidgets import Button, HBox, Layout
+    ui = SimpleNamespace(
+        everybody=Button(description='hide all', tooltip='tick every box, on all pages'),
+        nobody=Button(description='keep all', tooltip='untick every box, on all pages'),
+        order=make_dropdown('order', [*TRACK_ORDERS], 'first seen', 'which tracks come first'),
+        leaf=make_dropdown('page', [(f'{i + 1} of {count}', i) for i in range(max(1, count))], 0,
+                           'which tracks are shown'))
+    shown = [ui.everybody, ui.nobody, *[ui.order]*(tracks > 1), *[ui.leaf]*(count > 1)]
+    return ui, HBox(shown, layout=Layout(flex_flow='row wrap'))
+
+# %% ../../nbs/5_play/20_review_widgets.ipynb #4bba6eb0
 def cards_panel(
     whole:VideoSummary,               # of the list
     views:dict[int, list[FaceCrop]],  # from `collect_face_crops`
     keep:set,                         # numbers that stay visible; changed in place
-    changed:Callable,                 # `(numbers on the page)`, called when anything is to be drawn anew
+    changed:Callable,                 # `(numbers on the page)`, called when anything must be drawn again
     page:int=12,                      # cards on a page
 ) -> 'VBox':                          # controls for all tracks in a line, below them the cards
-    "All tracks, a page at a time (ours)."
-    from ipywidgets import HTML, Box, Button, HBox, Layout, VBox
-    cards, count, state = {}, -(-len(whole.tracks)//page), SimpleNamespace(many=False)
+    "All tracks, a page at a time."
+    from ipywidgets import HTML, Box, Layout, VBox
+    cards, state = {}, SimpleNamespace(many=False)
+    ui, line = _card_controls(len(whole.tracks), -(-len(whole.tracks)//page))
     grid = Box(layout=Layout(flex_flow='row wrap'))
-    everybody = Button(description='hide all', tooltip='tick every box, on all pages')
-    nobody = Button(description='keep all', tooltip='untick every box, on all pages')
-    order = make_dropdown('order', [*TRACK_ORDERS], 'first seen', 'which tracks come first')
-    leaf = make_dropdown('page', [(f'{i + 1} of {count}', i) for i in range(max(1, count))], 0,
-                         'which tracks are shown')
     def decided(number, hide):
         (keep.discard if hide else keep.add)(number)
         if not state.many: changed(shown())
-    def shown(): return [t.number for t in ordered()[page*leaf.value:page*(leaf.value + 1)]]
-    def ordered(): return sorted(whole.tracks, key=TRACK_ORDERS[order.value])
+    def shown(): return [t.number for t in ordered()[page*ui.leaf.value:page*(ui.leaf.value + 1)]]
+    def ordered(): return sorted(whole.tracks, key=TRACK_ORDERS[ui.order.value])
     def card(track):
         if track.number not in cards:
             cards[track.number] = track_card(track, views[track.number], track.number not in keep, decided)
@@ -118,17 +131,15 @@ def cards_panel(
         for one in cards.values(): one.children[1].value = hide
         state.many = False
         changed(shown())
-    everybody.on_click(partial(decide_all, True))
-    nobody.on_click(partial(decide_all, False))
-    for control in (order, leaf): control.observe(show, 'value')
+    ui.everybody.on_click(partial(decide_all, True))
+    ui.nobody.on_click(partial(decide_all, False))
+    for control in (ui.order, ui.leaf): control.observe(show, 'value')
     show()
-    controls = [everybody, nobody, *[order]*(len(whole.tracks) > 1), *[leaf]*(count > 1)]
-    if not whole.tracks: return VBox([HTML()])
-    return VBox([HBox(controls, layout=Layout(flex_flow='row wrap')), grid])
+    return VBox([line, grid]) if whole.tracks else VBox([HTML()])
 
 # %% ../../nbs/5_play/20_review_widgets.ipynb #rwid12
 class Stopped(Exception):
-    "Raised between two frames when somebody pressed stop (ours)."
+    "Raised between two frames when somebody pressed stop."
 
 
 def run_in_background(
@@ -136,7 +147,7 @@ def run_in_background(
     watch:Callable,   # `()`, called now and then while it works
     finish:Callable,  # `(result, error)`: one of them is None; called at the end, whatever happens
 ) -> asyncio.Task|None:  # the task, where there is a running loop; else None, and all is done
-    "Work without holding up the page (ours)."
+    "Work without holding up the page."
     def attempt():
         try: return work(), None
         except (Exception, KeyboardInterrupt) as error: return None, error
@@ -155,7 +166,7 @@ def message_html(
     words:str,         # what happened
     alarm:bool=False,  # is it an error?
 ) -> str:              # HTML that a screen reader speaks when it appears
-    "A sentence below the buttons (ours)."
+    "A sentence below the buttons."
     role, mark = ('alert', f'border-left:4px solid {ACCENT};') if alarm else ('status', '')
     return f'<div role="{role}" style="{mark}">{NOTE_HTML.format(escape(words))}</div>'
 
@@ -163,22 +174,36 @@ def message_html(
 def describe_error(
     error:BaseException,  # any
 ) -> str:                 # its words, and its name where they do not speak for themselves
-    "An error for people (ours)."
+    "An error for people."
     return str(error) if isinstance(error, VideoError) else f'{type(error).__name__}: {error}'
 
-
+# %% ../../nbs/5_play/20_review_widgets.ipynb #756192a2
 def describe_report(
     out:Path,         # the film
     report:dict,      # from `rerender_video`
     keep:frozenset,   # numbers that stay visible
 ) -> str:             # two sentences
-    "What has been done (ours)."
+    "What has been done."
     doubts = f" {count_noun(report['doubts'], 'frame')} in doubt: places covered." if report['doubts'] else ''
     seen = f'visible: {join_numbers(keep)}' if keep else 'nobody is visible'
     return (f"Written: {out.name}. {count_noun(report['frames'], 'frame')}, "
             f"{count_noun(report['tracks'], 'track')} hidden, {seen}.{doubts}")
 
 # %% ../../nbs/5_play/20_review_widgets.ipynb #rwid14
+def _render_controls(
+    sound:str|None,      # as for `render_panel`
+    frames:int,          # of the film
+) -> SimpleNamespace:    # the controls by name
+    "What renders, and what tells how far it is."
+    from ipywidgets import HTML, Button, IntProgress, Layout
+    return SimpleNamespace(
+        voice=make_dropdown('sound', [*AUDIO_MODES], sound or 'keep',
+                            'keep: as it is; drop: none; distort: voices lowered'),
+        button=Button(description='Render again', icon='refresh', button_style='primary',
+                      tooltip='writes the film and its list again; press once more to stop'),
+        bar=IntProgress(0, 0, max(1, frames), layout=Layout(width='160px', visibility='hidden')), said=HTML())
+
+# %% ../../nbs/5_play/20_review_widgets.ipynb #bcb0da7e
 def render_panel(
     keep:set,            # numbers that stay visible, as ticked when the button is pressed
     method,              # `Dropdown` of `anonymize.MethodConfig`s
@@ -187,45 +212,39 @@ def render_panel(
     work:Callable,       # `(keep, config, options, progress)` -> report of `rerender_video`
     done:Callable,       # `(keep, report)`, called after a success
 ) -> 'VBox':             # method, sound, button and bar in a line; below, what happened
-    "The one button that writes (ours)."
-    from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox
-    voice = make_dropdown('sound', [*AUDIO_MODES], sound or 'keep',
-                          'keep: as it is; drop: none; distort: voices lowered')
-    button = Button(description='Render again', icon='refresh', button_style='primary',
-                    tooltip='writes the film and its list anew; press once more to stop')
-    bar, said = IntProgress(0, 0, max(1, frames), layout=Layout(width='160px', visibility='hidden')), HTML()
-    state = SimpleNamespace(runs=False, stop=False, at=0)
+    "The one button that writes."
+    from ipywidgets import HBox, Layout, VBox
+    ui, state = _render_controls(sound, frames), SimpleNamespace(runs=False, stop=False, at=0)
+    def say(words, alarm=False): ui.said.value = message_html(words, alarm)
     def progress(frames):
         for state.at, frame in enumerate(frames, 1):
             if state.stop: raise Stopped
             yield frame
     def watch():
-        bar.value = state.at
-        said.value = message_html(f'Frame {state.at} of {frames}. The old film stays until this one is whole.')
+        ui.bar.value = state.at
+        say(f'Frame {state.at} of {frames}. The old film stays until this one is whole.')
     def lock(runs):
         state.runs, state.stop, state.at = runs, False, 0
-        button.description, button.icon = ('Stop', 'stop') if runs else ('Render again', 'refresh')
-        bar.layout.visibility = 'visible' if runs else 'hidden'
-        method.disabled = voice.disabled = runs
+        ui.button.description, ui.button.icon = ('Stop', 'stop') if runs else ('Render again', 'refresh')
+        ui.bar.layout.visibility = 'visible' if runs else 'hidden'
+        method.disabled = ui.voice.disabled = runs
     def finish(now, report, error):
         lock(False)
-        if error is None: said.value = message_html(done(now, report))
-        elif isinstance(error, Stopped): said.value = message_html('Stopped. Film and list are as they were.')
+        if error is None: say(done(now, report))
+        elif isinstance(error, Stopped): say('Stopped. Film and list are as they were.')
         else:
             same = 'Nothing was changed, film and list are as they were.'
-            said.value = message_html(f'{same} {describe_error(error)}', alarm=True)
+            say(f'{same} {describe_error(error)}', alarm=True)
     def press(_):
-        if state.runs:
-            state.stop = True
-            return
+        if state.runs: state.stop = True
+        else: start(frozenset(keep), method.value, dict(audio=ui.voice.value) if sound else {})
+    def start(now, config, options):
         lock(True)
         watch()
-        now, config = frozenset(keep), method.value
-        options = dict(audio=voice.value) if sound else {}
         run_in_background(partial(work, now, config, options, progress), watch, partial(finish, now))
-    button.on_click(press)
-    line = HBox([method, *[voice]*bool(sound), button, bar], layout=Layout(flex_flow='row wrap'))
-    return VBox([line, said])
+    ui.button.on_click(press)
+    line = HBox([method, *[ui.voice]*bool(sound), ui.button, ui.bar], layout=Layout(flex_flow='row wrap'))
+    return VBox([line, ui.said])
 
 # %% ../../nbs/5_play/20_review_widgets.ipynb #rwid16
 MAX_TIMELINE_LINES = 80  # tracks on one time line; of more, only those of the page are drawn
@@ -233,7 +252,7 @@ TIMELINE_WIDTH = 8.2     # of a frame in its three states, inches
 
 
 def default_methods() -> dict:  # name -> `anonymize.MethodConfig`
-    "The mask, which hides, and two that only look as if (ours)."
+    "The mask, which hides, and two that only look as if."
     return {method_label(name): MethodConfig(BASELINES[name]) for name in ('mask', 'pixelate', 'blur8')}
 
 
@@ -242,7 +261,7 @@ def frame_panel(
     plot:Callable,    # frame's number, `ReviewFrame` -> `Figure`
     frames:int,       # of the film
 ) -> tuple:           # a slider over a picture, as a `VBox`; and `draw(again)`, which reads the films anew if told so
-    "Any frame, before and after (ours)."
+    "Any frame, before and after."
     from ipywidgets import HTML, VBox
     number, page, held = make_slider('frame', 0, max(0, frames - 1), max(0, frames//2), 'of the film'), HTML(), {}
     number.continuous_update = False
@@ -263,6 +282,17 @@ def frame_panel(
     draw()
     return VBox([number, page]), draw
 
+# %% ../../nbs/5_play/20_review_widgets.ipynb #84aba4cf
+def _timeline_html(
+    whole:VideoSummary,  # of the list
+    keep:set,            # numbers that stay visible
+    numbers:list[int],   # of the tracks on the page
+    words:str,           # what is decided
+) -> str:                # an `img`
+    "The time line; in a film of many tracks, of those on the page."
+    few = None if len(whole.tracks) <= MAX_TIMELINE_LINES else numbers
+    return figure_html(plot_timeline(whole, keep, few), f'Time line. {words}')
+
 # %% ../../nbs/5_play/20_review_widgets.ipynb #rwid17
 def review_widget(
     path:str|Path,               # the original film
@@ -273,10 +303,10 @@ def review_widget(
     progress:Callable=iter,      # wraps the frames while pictures are gathered, `tqdm` for a bar
     **options,  # of `anonymize.render_video`, for every rendering: `crf`, `on_doubt`, `keep_metadata` ..
 ) -> 'VBox':  # decisions in words, cards, time line, render line, frame; VideoError: `read_video_summary`
-    "Who may be seen? Tick boxes over an anonymized film (ours)."
+    "Who may be seen? Tick boxes over an anonymized film."
     from ipywidgets import HTML, Box, Layout, VBox
     path, out = Path(path), Path(out)
-    sidecar = out.with_name(f'{out.name}.faces.jsonl') if sidecar is None else Path(sidecar)
+    sidecar = Path(sidecar or f'{out}.faces.jsonl')
     info, whole = read_video_summary(path, sidecar)
     views = collect_face_crops(path, sidecar, whole.tracks, progress=progress)
     keep, said, lines = {t.number for t in whole.tracks if t.kept == t.frames}, HTML(), HTML()
@@ -292,8 +322,7 @@ def review_widget(
         state.shown = numbers
         words = describe_decision(whole.tracks, keep, state.saved)
         said.value = message_html(words, alarm=len(keep) == len(whole.tracks) > 0)
-        few = None if len(whole.tracks) <= MAX_TIMELINE_LINES else numbers
-        lines.value = figure_html(plot_timeline(whole, keep, few), f'Time line. {words}')
+        lines.value = _timeline_html(whole, keep, numbers, words)
         draw_frame(again)
     def work(now, config, chosen, watched):
         return rerender_video(path, out, sidecar, now, config, progress=watched, **options | chosen)

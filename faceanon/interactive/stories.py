@@ -22,8 +22,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..plots.results import (ACCENT, PAPER, PLAIN, STYLE, THIRD, picture_from_text, picture_to_text,
-                                    read_recorded, spaced_words)
+from ..plots.pictures import picture_from_text, picture_to_text
+from ..plots.style import ACCENT, PAPER, PLAIN, STYLE, THIRD, read_recorded, spaced_words
 
 # %% ../../nbs/5_play/12_stories.ipynb #f92545c4
 STORY_LOSS_LABELS = {'loss_d': "D's own", 'loss_adv': 'adversarial', 'loss_det': 'detection', 'loss_l1': 'L1',
@@ -79,6 +79,7 @@ def unpack_story(
     return packed | dict(originals=[picture_from_text(p) for p in packed['originals']],
                          frame=picture_from_text(packed['frame']), moments=[unpack(m) for m in packed['moments']])
 
+# %% ../../nbs/5_play/12_stories.ipynb #0e6b7487
 def read_stories(
     paths:list[Path],  # of files with one packed story each
 ) -> list[dict]:       # unpacked, in the same order; FileNotFoundError, or ValueError naming the file
@@ -191,6 +192,7 @@ def spark_line(
             f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/></svg>')
 
+# %% ../../nbs/5_play/12_stories.ipynb #b96f4ac4
 def player_svg(
     letter:str,  # M, D or A
     colour:str,  # its own
@@ -254,6 +256,7 @@ def frame_html(
         drawn += f'<div class="box" style="{place}"><span>{name}</span></div>'
     return f'<div class="frame" style="width:{width}px">{image_html(picture, width, alt)}{drawn}</div>'
 
+# %% ../../nbs/5_play/12_stories.ipynb #bbfe3209
 def batch_html(
     story:dict,  # as for `check_story`
     at:int,      # which moment
@@ -319,7 +322,7 @@ def plot_stories(
     stories:list[dict],  # unpacked
     shown:int=6,         # moments of each, evenly spread
 ) -> Figure:             # 7 inches wide, 1.5 a story
-    "Faces over the game, with D in the game beside the retrained probe (ours)."
+    "Faces over the game, with D in the game beside the retrained probe."
     if not stories: raise ValueError("no stories to plot")
     fig = Figure(figsize=(7, 1.5*len(stories) + .4), layout='constrained')
     fig.get_layout_engine().set(hspace=.1)

@@ -16,19 +16,21 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from ..plots.explorer import (ATTACKER_LABELS, CURVE_LABELS, PAIR_VIEWS, PRIVACY_LABELS, STATIONS,
-                                     describe_point, hover_svg, plot_attacker_bars, plot_curve_span, plot_explorer,
-                                     plot_pairs, plot_point_card, plot_station, plot_two_methods, plot_verdict,
-                                     sort_ablation)
+from ..plots.details import (CURVE_LABELS, PAIR_VIEWS, STATIONS, plot_attacker_bars, plot_curve_span, plot_pairs,
+                                    plot_station, plot_two_methods, plot_verdict, sort_ablation)
+from ..plots.explorer import (ATTACKER_LABELS, PRIVACY_LABELS, describe_point, hover_svg, plot_explorer,
+                                     plot_point_card)
 from ..plots.photos import PHOTO_ATTACKER_LABELS, photo_attacker_label, plot_photo_attacker
-from ..plots.results import MEASURE_LABELS, method_label, plot_ablation, preview_png
+from ..plots.method_tables import MEASURE_LABELS
+from ..plots.results import plot_ablation
+from ..plots.style import method_label, preview_png
 
 # %% ../../nbs/5_play/11_widgets.ipynb #f72ec939
 def figure_png(
     fig:Figure,         # left as it is
     dpi:float = 110,    # dots an inch
 ) -> bytes:             # a PNG, for `ipywidgets.Image`; the same figure gives the same bytes
-    "A figure as PNG (ours)."
+    "A figure as PNG."
     file = io.BytesIO()
     fig.savefig(file, format='png', dpi=dpi)
     return file.getvalue()
@@ -38,7 +40,7 @@ def figure_html(
     alt:str,            # what it shows, one line
     dpi:float = 120,    # dots an inch
 ) -> str:               # an `img` with `alt`, for `ipywidgets.HTML`
-    "A figure with its description (ours)."
+    "A figure with its description."
     data, width = base64.b64encode(figure_png(fig, dpi)).decode(), round(120*fig.get_figwidth())
     return (f'<img alt="{escape(alt)}" width="{width}" style="max-width:100%;height:auto;background:#fff" '
             f'src="data:image/png;base64,{data}">')
@@ -48,7 +50,7 @@ def figure_output(
     alt:str,            # what it shows, one line
     dpi:float = 110,    # dots an inch
 ) -> 'Image':           # IPython's, in few bytes, for the last line of a cell
-    "A figure with its description, as a notebook's output (ours)."
+    "A figure with its description, as a notebook's output."
     from IPython.display import Image
     file = io.BytesIO()
     preview_png(fig, dpi).save(file, 'PNG')
@@ -59,7 +61,7 @@ def live_figure(
     draw:Callable[..., str],  # takes the value of each control by its name, gives HTML
     **controls,               # ipywidgets that have a `value`
 ) -> 'VBox':                  # the controls in a line that wraps, below them the page
-    "Redraw whenever a control moves (ours)."
+    "Redraw whenever a control moves."
     from ipywidgets import HTML, HBox, Layout, VBox
     page = HTML()
     def redraw(_=None): page.value = draw(**{name: control.value for name, control in controls.items()})
@@ -73,7 +75,7 @@ def make_dropdown(
     value,         # chosen at first
     tooltip:str,   # what the choice means
 ) -> 'Dropdown':   # for many options
-    "One of many (ours)."
+    "One of many."
     from ipywidgets import Dropdown
     return Dropdown(options=options, value=value, description=name, tooltip=tooltip,
                     style={'description_width': 'initial'}, layout={'width': 'max-content'})
@@ -84,11 +86,12 @@ def make_toggle_buttons(
     value,               # chosen at first
     tooltip:str,         # what the choice means
 ) -> 'ToggleButtons':    # for a few options
-    "One of few (ours)."
+    "One of few."
     from ipywidgets import ToggleButtons
     return ToggleButtons(options=options, value=value, description=name, tooltips=[tooltip]*len(options),
                          style={'button_width': 'auto', 'description_width': 'initial'})
 
+# %% ../../nbs/5_play/11_widgets.ipynb #e98f00dc
 def make_slider(
     name:str,      # written beside the control
     low:int,       # smallest value
@@ -96,7 +99,7 @@ def make_slider(
     value:int,     # chosen at first
     tooltip:str,   # what the value means
 ) -> 'IntSlider':  # redraws while it is dragged
-    "A number of a range (ours)."
+    "A number of a range."
     from ipywidgets import IntSlider
     return IntSlider(min=low, max=high, value=value, description=name, tooltip=tooltip,
                      style={'description_width': 'initial'})
@@ -127,6 +130,7 @@ def explorer_widget(
                        picked=make_dropdown('point', [(p['name'], i) for i, p in enumerate(points)], 0,
                                             'ringed, and shown below'))
 
+# %% ../../nbs/5_play/11_widgets.ipynb #17793255
 def short_explorer_widget(
     points:list[dict],     # from `short_points`
 ) -> 'VBox':               # two controls, the scatter and a line on the point picked
@@ -152,7 +156,7 @@ def tradeoff_widget(
     short:list[dict],      # from `short_points`
     chance_rank1:float,    # fraction
 ) -> 'VBox':               # a choice of protocol, below it `explorer_widget` or `short_explorer_widget`
-    "Every method, seed and lambda, each under the protocol that measured it (ours)."
+    "Every method, seed and lambda, each under the protocol that measured it."
     from ipywidgets import VBox
     pages = {'test split': explorer_widget(points, chance_rank1),
              'lambda sweep: short games, validation': short_explorer_widget(short)}
@@ -202,6 +206,7 @@ def station_widget(
     return live_figure(lambda station: figure_html(plot_station(rows[0], station), f'Station {station} of the game'),
                        station=make_toggle_buttons('station', titles, 'frame', 'where in the game'))
 
+# %% ../../nbs/5_play/11_widgets.ipynb #4d6e5ac3
 def curve_widget(
     rows:list[dict],    # as for `plot_dynamics`
     probes:list[dict],  # as for `plot_dynamics`
@@ -235,6 +240,7 @@ def ablation_widget(
     return live_figure(draw,
                        by=make_toggle_buttons('sort by', orders, 'as listed', 'the best on top, below the full recipe'))
 
+# %% ../../nbs/5_play/11_widgets.ipynb #97bce802
 def classes_widget(
     rows:list[dict],  # as for `per_class`
 ) -> 'VBox':          # two controls and a figure

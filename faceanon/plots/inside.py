@@ -19,8 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .results import (ACCENT, FAINT, PAPER, PLAIN, STYLE, THIRD, blank_page, check_rows, method_label,
-                                    spaced_words)
+from .style import (ACCENT, FAINT, PAPER, PLAIN, STYLE, THIRD, blank_page, check_rows, method_label,
+                                  spaced_words)
 
 # %% ../../nbs/5_play/07_inside_plots.ipynb #cf4c523e
 CHANGE_COLOURS = LinearSegmentedColormap.from_list('change', ['white', '#F2B48A', ACCENT, '#5E2900'])
@@ -34,7 +34,7 @@ def draw_tile(
     top:float = 1,                          # what the end of `cmap` stands for
     edge:str = FAINT,                       # of the thin frame
 ) -> None:                                  # draws
-    "A picture as squares, with a thin frame (ours)."
+    "A picture as squares, with a thin frame."
     shown = picture.clip(0, 1) if picture.ndim == 3 else picture
     ax.imshow(shown, cmap=cmap, vmin=0, vmax=top, interpolation='nearest')
     ax.set(xticks=[], yticks=[])
@@ -46,7 +46,7 @@ def difference_map(
     before:Float[np.ndarray, "h w 3"],  # RGB in [0, 1]
     after:Float[np.ndarray, "h w 3"],   # likewise
 ) -> Float[np.ndarray, "h w"]:          # in [0, 1]
-    "Where two pictures differ: the absolute difference, mean over the three colours (ours)."
+    "Where two pictures differ: the absolute difference, mean over the three colours."
     if before.shape != after.shape: raise ValueError(f"pictures differ in shape: {before.shape}, {after.shape}")
     return abs(after - before).mean(-1)
 
@@ -54,7 +54,7 @@ def figure_bytes(
     fig:Figure,        # left as it is
     dpi:float = 110,   # dots an inch
 ) -> bytes:            # a PNG file
-    "A figure as bytes, for a widget's picture (ours)."
+    "A figure as bytes, for a widget's picture."
     file = io.BytesIO()
     fig.savefig(file, dpi=dpi)
     return file.getvalue()
@@ -68,7 +68,7 @@ def place_tile(
     width:float,                            # inches
     edge:str = FAINT,                       # of the thin frame
 ) -> None:                                  # draws
-    "A picture as squares on a board, where sixty `draw_tile`s would take seconds (ours)."
+    "A picture as squares on a board, where sixty `draw_tile`s would take seconds."
     height = width*picture.shape[0]/picture.shape[1]
     ax.imshow(picture, cmap='gray', vmin=0, vmax=1, extent=(x, x + width, y, y + height), interpolation='nearest',
               aspect='auto')
@@ -80,7 +80,7 @@ def plot_layers(
                             # `channels` (at most 3, h, w) in [0, 1], `side`: 'in' or 'out'
     caption:str = '',       # a line below
 ) -> Figure:                # 7 by 2.9 inches, 0.2 more with a caption
-    "From a face to its anonymized self, layer by layer (ours)."
+    "From a face to its anonymized self, layer by layer."
     check_rows(stages, ('name', 'shape', 'colours', 'channels', 'side'))
     low = 0.2*bool(caption)
     fig, ax = blank_page(7, 2.9 + low)
@@ -100,7 +100,7 @@ def plot_probes(
     rows:list[dict],        # a layer and question each: `layer`, `of` ('identity' or 'action'), fractions `accuracy`,
                             # `low`, `high`, `chance`
 ) -> Figure:                # 7 by 2.4 inches
-    "What a linear probe reads from each layer, in per cent (ours)."
+    "What a linear probe reads from each layer, in per cent."
     check_rows(rows, ('layer', 'of'), ('accuracy', 'low', 'high', 'chance'))
     fig = Figure(figsize=(7, 2.4), layout='constrained')
     ax, layers = fig.subplots(), list(dict.fromkeys(r['layer'] for r in rows))
@@ -124,7 +124,7 @@ def plot_interpolations(
     originals:Float[np.ndarray, "faces h w 3"],       # RGB in [0, 1]
     chosen:float|None = None,                         # position in [0, 1] to frame in orange
 ) -> Figure:                                          # two thirds of an inch a picture
-    "Faces by M's whose weights lie between those of two (ours)."
+    "Faces by M's whose weights lie between those of two."
     check_rows(strips, ('title', 'start', 'end', 'pictures'))
     lines, many = sum(len(s['pictures']) for s in strips), len(strips[0]['pictures'][0])
     fig = Figure(figsize=(0.2 + 0.66*(many + 1), 0.62*lines + 0.4*len(strips)), layout='constrained')
@@ -146,7 +146,7 @@ def plot_paths(
     rows:list[dict],  # a path and position each: `path` (its name), `position` and, as fractions, `l1` (of M(f) and f),
                       # `identity`, `action` (read by a linear probe from the pictures); the two may be None
 ) -> Figure:          # 7 by 2.2 inches, three panels
-    "What an M between two M's does to faces (ours)."
+    "What an M between two M's does to faces."
     check_rows(rows, ('path', 'identity', 'action'), ('position', 'l1'))
     fig, paths = Figure(figsize=(7, 2.2), layout='constrained'), list(dict.fromkeys(r['path'] for r in rows))
     names = dict(l1='mean |M(f) − f|', identity='identity, linear probe (%)', action='action, linear probe (%)')
@@ -172,7 +172,7 @@ def plot_change(
     box:Sequence[float]|None = None,          # x1, y1, x2, y2 in pixels, outlined in the differences
     extra:tuple|None = None,                  # (title, (h, w) map, its largest value): a fourth column
 ) -> Figure:                                  # 4.6 or 6.2 inches wide
-    "A change to a face, and what comes of it (ours)."
+    "A change to a face, and what comes of it."
     high = 3.2 + 0.15*len(caption.splitlines())
     fig = Figure(figsize=(6.2 if extra else 4.6, high), layout='constrained')
     axes, top = fig.subplots(2, 4 if extra else 3), f'scale 0 to {MAX_CHANGE:g}'
@@ -200,7 +200,7 @@ def plot_survival(
     rows:list[dict],  # `action`, `method`, and for both of `SURVIVAL_LABELS` the mean over people and half its
                                   # interval: `kept`, `kept_half`, `alike`, `alike_half`; 1 is all, 0 nothing
 ) -> Figure:                      # 7 by 2.6 inches, two panels in per cent
-    "How much of what the hand holds comes through (ours)."
+    "How much of what the hand holds comes through."
     check_rows(rows, ('action', 'method', 'kept', 'kept_half', 'alike', 'alike_half'))
     actions, methods = (list(dict.fromkeys(r[k] for r in rows)) for k in ('action', 'method'))
     look = dict(learned=(ACCENT, '*', 8), paper_objective=(PAPER, 'D', 4), blur8=(PLAIN, 'o', 4),
@@ -225,7 +225,7 @@ def plot_averages(
     rows:list[dict],  # an action each: `action`, and as (h, w, 3) arrays in [0, 1] `original`, `anonymized`,
                       # as (h, w) arrays `change`, `change_anonymized`: means over people of |with - without|
 ) -> Figure:          # 7 by 4.6 inches, a column an action
-    "Means over people: the picture, and where the object changes it, before and after M (ours)."
+    "Means over people: the picture, and where the object changes it, before and after M."
     names = dict(original='original', anonymized='anonymized', change="the object's\nchange",
                  change_anonymized='the same\nbehind M')
     check_rows(rows, ('action', *names))

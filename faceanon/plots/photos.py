@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from .results import (FAINT, PLAIN, STYLE, aggregate_seeds, blank_page, check_rows, draw_method_labels,
-                                    heat_cells, label_points, method_colour, method_label, spaced_words,
-                                    tradeoff_legend, tradeoff_panel, wrap_heading)
+from .method_tables import draw_method_labels, heat_cells, wrap_heading
+from .results import tradeoff_legend, tradeoff_panel
+from .style import (FAINT, PLAIN, STYLE, aggregate_seeds, blank_page, check_rows, label_points,
+                                  method_colour, method_label, spaced_words)
 
 # %% ../../nbs/5_play/10_photos.ipynb #60e21e19
 PHOTO_ATTACKER_LABELS = {
@@ -25,14 +26,14 @@ PHOTO_ATTACKER_LABELS = {
 def photo_attacker_label(
     attacker:str,  # key of `PHOTO_ATTACKER_LABELS`; any other text is shown as it is
 ) -> str:          # what a figure prints
-    "An attacker's name on a figure (ours)."
+    "An attacker's name on a figure."
     return PHOTO_ATTACKER_LABELS.get(attacker, attacker)
 
 def attack_rates(
     attacks:list[dict],  # `method`, `seed`, `attacker`, and `key` as a fraction or None
     key:str,             # 'eer', 'tar@1e-2', 'rank1', ..
 ) -> tuple:              # methods, attackers, and fractions (methods, attackers), NaN where nothing was measured
-    "Means over seeds, arranged (ours)."
+    "Means over seeds, arranged."
     check_rows(attacks, ('method', 'seed', 'attacker', key))
     methods = list(dict.fromkeys(r['method'] for r in attacks))
     attackers = sorted(dict.fromkeys(r['attacker'] for r in attacks), key=[*PHOTO_ATTACKER_LABELS].index)

@@ -19,15 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .results import (ACCENT, FAINT, PAPER, PLAIN, STYLE, THIRD, check_rows, label_points, method_label,
-                                    reference_line)
+from .results import reference_line
+from .style import ACCENT, FAINT, PAPER, PLAIN, STYLE, THIRD, check_rows, label_points, method_label
 
 # %% ../../nbs/5_play/06_scores.ipynb #scores05
 def score_curve(
     genuine:Float[np.ndarray, "g"],   # scores of same-person pairs, finite, at least one
     impostor:Float[np.ndarray, "i"],  # scores of different-person pairs, finite, at least one
 ) -> Float[np.ndarray, "2 t"]:        # FAR and TAR in [0, 1], both rising, from accepting nothing to accepting all
-    "Both accept rates at every threshold, pairs of equal score taken together (ours)."
+    "Both accept rates at every threshold, pairs of equal score taken together."
     genuine, impostor = np.asarray(genuine, float), np.asarray(impostor, float)
     for name, scores in dict(genuine=genuine, impostor=impostor).items():
         if scores.ndim != 1 or not len(scores):
@@ -45,7 +45,7 @@ def equal_error(
     far:Float[np.ndarray, "t"],  # from `score_curve`, rising from 0 to 1
     tar:Float[np.ndarray, "t"],  # from `score_curve`, rising from 0 to 1
 ) -> float:                      # in [0, 1]; .5 is chance
-    "Where FAR = 1 - TAR, straight lines between the points (ours)."
+    "Where FAR = 1 - TAR, straight lines between the points."
     gap = np.asarray(far) + np.asarray(tar) - 1
     after = int(np.argmax(gap >= 0))
     share = -gap[after - 1]/(gap[after] - gap[after - 1])
@@ -57,7 +57,7 @@ def interpolate_curve(
     far:Float[np.ndarray, "t"],   # from `score_curve`
     tar:Float[np.ndarray, "t"],   # from `score_curve`
 ) -> Float[np.ndarray, "p"]:      # TAR there, in [0, 1]
-    "A curve read at chosen FARs: the best threshold at each, straight lines in between (ours)."
+    "A curve read at chosen FARs: the best threshold at each, straight lines in between."
     before = np.searchsorted(far, grid, side='right') - 1
     after = np.minimum(before + 1, len(far) - 1)
     step = far[after] - far[before]
@@ -71,7 +71,7 @@ def score_record(
     points:int=160,                   # of the curve, 2 to 200
     bins:int=40,                      # of the histograms, over [-1, 1]
 ) -> dict:                            # `eer`, `far` and `tar` (lists), `genuine` and `impostor` (counts), `edges`
-    "What the figures need of one method's scores, as plain data (ours)."
+    "What the figures need of one method's scores, as plain data."
     if not 2 <= points <= 200: raise ValueError(f"points must lie in [2, 200], got {points}")
     genuine, impostor = np.asarray(genuine, float), np.asarray(impostor, float)
     far, tar = score_curve(genuine, impostor)
@@ -86,7 +86,7 @@ def score_record(
 def score_colour(
     method:str,  # as in a record
 ) -> str:        # a colour
-    "Accent for the learned M, blue for the paper's objective, green for a blur, black and grey for the ends (ours)."
+    "Accent for the learned M, blue for the paper's objective, green for a blur, black and grey for the ends."
     known = dict(learned=ACCENT, paper_objective=PAPER, blur8=THIRD, none='#20242C', mask=FAINT)
     return known.get(method, PLAIN)
 
@@ -94,14 +94,14 @@ def score_colour(
 def score_label_colour(
     method:str,  # as in a record
 ) -> str:        # a colour that can be read on white
-    "The curve's own, except where it is too faint for letters (ours)."
+    "The curve's own, except where it is too faint for letters."
     return PLAIN if score_colour(method) == FAINT else score_colour(method)
 
 
 def check_records(
     records:Sequence[dict],  # at least one, as from `score_record`, each with `method`
 ) -> None:                   # `ValueError` names the record and the rule
-    "Refuse records that would draw a wrong figure (ours)."
+    "Refuse records that would draw a wrong figure."
     check_rows(records, ('method', 'far', 'tar', 'genuine', 'impostor', 'edges'), ('eer',))
     for record in records:
         rates = np.array([record['far'], record['tar']], float) if len(record['far']) == len(record['tar']) else None
@@ -115,7 +115,7 @@ def log_percent(
     axis,         # of matplotlib, on a log scale
     low:float,    # smallest value shown, per cent
 ) -> None:        # sets its ticks
-    "Powers of ten as per cent, written out (ours)."
+    "Powers of ten as per cent, written out."
     axis.set_major_locator(FixedLocator([10.**p for p in range(math.floor(math.log10(low)), 3) if 10.**p >= .99*low]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: f'{v:g}'))
@@ -126,7 +126,7 @@ def plot_roc(
     records:Sequence[dict],  # as from `score_record`, each with `method`
     low:float = .0001,       # smallest FAR shown, fraction
 ) -> Figure:                 # 3.6 by 2.9 inches, a line a method, named where FAR is 10 %
-    "True accept rate over false accept rate, the latter on a log axis (ours)."
+    "True accept rate over false accept rate, the latter on a log axis."
     check_records(records)
     fig = Figure(figsize=(3.6, 2.9), layout='constrained')
     ax = fig.subplots()
@@ -149,7 +149,7 @@ def det_panel(
     records:Sequence[dict],  # as from `score_record`, each with `method`
     low:tuple,               # smallest FAR and FRR shown, fractions
 ) -> None:                   # adds lines, with methods as `gid`
-    "The curves of a DET, the guess, and the diagonal of equal errors with a dot a method (ours)."
+    "The curves of a DET, the guess, and the diagonal of equal errors with a dot a method."
     guess = np.geomspace(low[0], 1 - low[1], 200)
     for r in records:
         far, frr = np.array(r['far']), 1 - np.array(r['tar'])
@@ -168,7 +168,7 @@ def label_det_curves(
     ax:Axes,                  # after `det_panel`, layout final
     records:Sequence[dict],   # those drawn
 ) -> None:                    # adds a name and an equal error rate to each dot
-    "Direct labels of a DET: below their curves, in the order of the dots, so that no two leaders cross (ours)."
+    "Direct labels of a DET: below their curves, in the order of the dots, so that no two leaders cross."
     low, points = ax.get_ylim()[0], ax.bbox.height*72/ax.figure.dpi
     line = 10**(8.5*math.log10(100/low)/points)  # one line of text, as a factor on the axis
     dots = sorted((max(100*r['eer'], 1.5*low), r['method'], f"{100*r['eer']:.0f} %") for r in records)
@@ -183,7 +183,7 @@ def label_det_curves(
                         arrowprops=dict(arrowstyle='-', color=score_label_colour(method), lw=.5, alpha=.6, shrinkA=1,
                                         shrinkB=2))
 
-
+# %% ../../nbs/5_play/06_scores.ipynb #7bba56f4
 @rc_context(STYLE)
 def plot_det(
     records:Sequence[dict],    # as from `score_record`, each with `method`
@@ -203,7 +203,7 @@ def draw_histograms(
     ax:Axes,             # drawn into
     record:dict,         # as from `score_record`
 ) -> None:               # adds two filled steps with gids 'genuine' and 'impostor'
-    "Two histograms on one base line, each as the share of its own pairs in a bin (ours)."
+    "Two histograms on one base line, each as the share of its own pairs in a bin."
     for what, colour in (('impostor', PLAIN), ('genuine', ACCENT)):
         share = 100*np.array(record[what])/max(1, sum(record[what]))
         ax.stairs(share, record['edges'], fill=True, color=colour, alpha=.35, lw=0)
@@ -217,7 +217,7 @@ def draw_histograms(
 def plot_similarities(
     records:Sequence[dict],  # as from `score_record`, each with `method`
 ) -> Figure:                 # 3.4 inches wide, 0.55 inches a method
-    "Cosines of genuine and of impostor pairs, a strip a method (ours)."
+    "Cosines of genuine and of impostor pairs, a strip a method."
     check_records(records)
     fig = Figure(figsize=(3.4, .75 + .55*len(records)), layout='constrained')
     similarity_strips([fig.add_subplot(len(records), 1, i + 1) for i in range(len(records))], records)
@@ -228,7 +228,7 @@ def similarity_strips(
     axes:Sequence[Axes],     # one a record, under each other
     records:Sequence[dict],  # as from `score_record`, each with `method`
 ) -> None:                   # draws into them
-    "Strips on one axis of cosines (ours)."
+    "Strips on one axis of cosines."
     for ax, r in zip(axes, records):
         draw_histograms(ax, r)
         ax.annotate(method_label(r['method']), (0, .95), xycoords='axes fraction', va='top', color=PLAIN)
@@ -247,7 +247,7 @@ def plot_attack(
     earlier:Sequence[tuple],    # name and rows of each run made before; may be empty
     colour:str = ACCENT,        # of the run
 ) -> Figure:                    # 7 by 2.2 inches: loss, rank-1, EER
-    "Loss, naming and verifying over the steps of a training (ours)."
+    "Loss, naming and verifying over the steps of a training."
     if steps < 1 or people < 2: raise ValueError(f"need steps >= 1 and people >= 2, got {steps} and {people}")
     fig = Figure(figsize=(7, 2.2), layout='constrained')
     loss, rank1, eer = panels = fig.subplots(1, 3)
@@ -281,7 +281,7 @@ def plot_attack(
 def plot_accuracies(
     rows:Sequence[dict],  # `method`, `judge`, `answers` (count), and the fractions `accuracy`, `low`, `high`
 ) -> Figure:              # 3.6 inches wide: a line a method and judge, in the rows' order
-    "Share of right answers with its interval, beside one half (ours)."
+    "Share of right answers with its interval, beside one half."
     check_rows(rows, ('method', 'judge', 'answers'), ('accuracy', 'low', 'high'))
     fig = Figure(figsize=(3.6, .7 + .22*len(rows)), layout='constrained')
     ax = fig.subplots()
@@ -304,7 +304,7 @@ def plot_lab(
     records:Sequence[dict],  # as from `score_record`, each with `method`
     pairs:Sequence[dict],    # `method`, `same` (bool), and pictures `left` and `right`, `(h, w, 3)` uint8 RGB
 ) -> Figure:                 # 7 by 4.6 inches: DET, similarities, pairs of the quiz
-    "What a retrained attacker reads of each method, and what a person is asked (ours)."
+    "What a retrained attacker reads of each method, and what a person is asked."
     check_records(records)
     check_rows(pairs, ('method', 'same', 'left', 'right'))
     fig = Figure(figsize=(7, 4.7), layout='constrained')
