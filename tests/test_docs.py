@@ -146,6 +146,16 @@ def test_menu_of_every_page_holds_every_page(site, pages):
         assert set(pages) - menu == {'404.html'}
 
 
+def test_menu_says_nothing_twice():
+    "As in 'Play 3: Play 3', where a title begins with what the menu puts before it."
+    sys.path.insert(0, str(ROOT/'.docs'))
+    try: label = importlib.import_module('hooks').label
+    finally: sys.path.remove(str(ROOT/'.docs'))
+    labels = [label(path) for path in NOTEBOOKS]
+    assert [said for said in labels if re.match(r'(\w+ \d+): \1\b', said)] == []
+    assert len(set(labels)) == len(labels)
+
+
 def test_home_is_the_readme(pages):
     readme = (ROOT/'README.md').read_text(encoding='utf-8')
     drawn = {image['src'] for image in pages['index.html'].images}
@@ -170,7 +180,8 @@ def test_notebook_is_carried_whole(pages, path):
     assert len([image for image in page.images if image['src'].startswith('data:')]) >= len(drawn)
     assert [image for image in page.images if not image.get('alt')] == []
     assert page.classes.count('no-kernel') == sum('application/vnd.jupyter.widget-view+json' in o for o in outputs)
-    assert page.counts.get('details', 0) == len(re.findall(r'^<details', told, flags=re.MULTILINE))
+    folded = told + '\n' + '\n'.join(''.join(data.get('text/html', '')) for data in outputs)
+    assert page.counts.get('details', 0) == len(re.findall(r'^<details', folded, flags=re.MULTILINE))
     assert [c['id'] for c in cells if c['id'] not in page.ids and not only_directs(c)] == []
     assert [c['id'] for c in read_notebook(path)['cells'] if c['id'] in page.ids and hidden(c)] == []
 

@@ -24,8 +24,8 @@ from .inside import (REGIONS, anonymize_same_noise, apply_with_seed, channels_la
                                          object_survival, occlusion, paint_square, region_pixels, share_inside,
                                          swap_region)
 from ..models.anonymizer import Anonymizer
-from ..plots.inside import figure_bytes, plot_change, plot_interpolations, plot_layers
-from ..plots.style import method_label, spaced_words
+from ..plots.inside import plot_change, plot_interpolations, plot_layers
+from ..plots.style import figure_png, method_label, spaced_words
 
 # %% ../../nbs/5_play/17_inside_widgets.ipynb #b892974b
 def control_panel(
@@ -35,7 +35,7 @@ def control_panel(
     "Controls over a picture that is drawn anew when one moves."
     from ipywidgets import HBox, Image, Layout, VBox
     image = Image(format='png', layout=Layout(max_width='100%'))
-    def redraw(_=None): image.value = figure_bytes(draw(**{name: c.value for name, c in controls.items()}), 120)
+    def redraw(_=None): image.value = figure_png(draw(**{name: c.value for name, c in controls.items()}), 120)
     for control in controls.values():
         control.style.description_width = 'initial'
         control.observe(redraw, 'value')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ACCENT', 'PAPER', 'THIRD', 'PLAIN', 'FAINT', 'STYLE', 'HALO', 'METHOD_LABELS', 'CONTROL_LABELS', 'RECORDED_LOSSES',
            'method_label', 'method_colour', 'spaced_words', 'check_rows', 'aggregate_seeds', 'read_recorded',
-           'place_labels', 'label_points', 'blank_page', 'preview_png', 'save_figure', 'stamp_toy_run']
+           'place_labels', 'label_points', 'blank_page', 'figure_png', 'preview_png', 'save_figure', 'stamp_toy_run']
 
 # %% ../../nbs/5_play/01_style.ipynb #6617e6fc
 import io
@@ -169,6 +169,16 @@ def blank_page(
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.axis('off')
     return fig, ax
+
+# %% ../../nbs/5_play/01_style.ipynb #7ee01433
+def figure_png(
+    fig:Figure,         # left as it is
+    dpi:float = 110,    # dots an inch
+) -> bytes:             # a PNG, for `ipywidgets.Image`; the same figure gives the same bytes
+    "A figure as PNG."
+    file = io.BytesIO()
+    fig.savefig(file, format='png', dpi=dpi)
+    return file.getvalue()
 
 # %% ../../nbs/5_play/01_style.ipynb #plots20
 def preview_png(
