@@ -21,7 +21,9 @@ window.asked = (() => {
     '.widget-toggle-button, .widget-button, .widget-checkbox, .widget-play, .widget-text, .widget-textarea, ' +
     '.widget-colorpicker, .widget-tab-bar, .jupyter-widget-Collapse-header';
   const BARE = 'input, select, textarea, button, [contenteditable=true]';
-  const POLL = 100;  // ms between two looks
+  const POLL = 100;  // ms between two looks; nothing is decided by it
+  const SAME = 3;  // looks in a row that show the same, each after the kernel has answered: nothing moves
+  const RESTLESS = 60;  // looks that never show the same so often in a row: it moves by itself
   const heard = {said: []};
   const pictures = new Map();  // address of a picture -> hash of its bytes
 
@@ -122,31 +124,54 @@ window.asked = (() => {
     return found;
   }
 
-  // Waits till the kernel is idle and nothing seen has changed for `quiet` ms.
-  // 'moving': what is seen went on changing for `patience` ms. 'busy': the kernel did not finish within `limit` ms.
-  async function settle(area, quiet, patience, limit) {
-    const start = performance.now();
-    let last = await signature(area, true), since = start, stillSince = start;
-    while (performance.now() - start < limit) {
-      await sleep(POLL);
-      const now = await signature(area, true), time = performance.now();
-      if (now !== last) { last = now; since = time; }
-      if (kernel()?.status !== 'idle') stillSince = time;
-      if (time - Math.max(since, stillSince) >= quiet) return 'still';
-      if (time - start > patience && time - since < quiet) return 'moving';
-    }
-    return kernel()?.status === 'idle' ? 'moving' : 'busy';
+  // Two frames, and whatever picture is on its way.
+  async function drawn() {
+    for (let i = 0; i < 2; i++) await new Promise(done => requestAnimationFrame(done));
+    await Promise.all([...document.querySelectorAll('.jp-Notebook img')].filter(image => !image.complete)
+      .map(image => image.decode().catch(() => null)));
   }
 
-  // Whether what is seen differs from `before`; gives up when the kernel has been idle for `patience` ms.
-  async function changed(area, before, withControls, patience, limit) {
+  // The kernel takes messages in their order, so its answer to this question comes after everything that an earlier
+  // message made it do and say. 'late' where it does not come within `limit` ms.
+  async function answered(limit) {
+    const answer = kernel().requestKernelInfo().then(drawn).then(() => 'answered');
+    return Promise.race([answer, sleep(limit).then(() => 'late')]);
+  }
+
+  // Whether a widget says that it is at work: what runs by itself offers to pause or to stop.
+  const atWork = area => [...widgetAreas()[area].querySelectorAll('button')].some(button => seen(button) &&
+    !button.disabled && (/\b(pause|stop)\b/i.test(button.innerText) || button.matches('.widget-play *') && button.querySelector('.fa-pause')));
+
+  // Waits till several looks in a row show the same and no widget is at work.
+  // 'moving': it never shows the same. 'busy': kernel or widget did not finish within `limit` ms.
+  async function settle(area, limit) {
     const start = performance.now();
-    let idleSince = start;
+    let last = await signature(area, true), same = 0;
+    for (let looks = 0; performance.now() - start < limit; looks++) {
+      if (await answered(limit) === 'late') return 'busy';
+      const now = await signature(area, true);
+      if (atWork(area)) looks = 0;
+      same = now === last && !atWork(area) ? same + 1 : 0;
+      last = now;
+      if (same >= SAME) return 'still';
+      if (looks >= RESTLESS) return 'moving';
+      await sleep(POLL);
+    }
+    return 'busy';
+  }
+
+  // Whether what is seen differs from `before`; gives up when the kernel has answered several times with nothing changed
+  // and no widget at work.
+  async function changed(area, before, withControls, limit) {
+    const start = performance.now();
+    let same = 0;
     while (performance.now() - start < limit) {
       if (await signature(area, withControls) !== before) return true;
-      if (kernel()?.status !== 'idle') idleSince = performance.now();
-      if (performance.now() - idleSince > patience) return false;
-      await sleep(POLL / 2);
+      if (await answered(limit) === 'late') return false;
+      if (await signature(area, withControls) !== before) return true;
+      same = atWork(area) ? 0 : same + 1;
+      if (same >= SAME) return false;
+      await sleep(POLL);
     }
     return false;
   }
@@ -174,6 +199,6 @@ window.asked = (() => {
 
   const top = () => document.querySelectorAll('.jp-Notebook, .jp-WindowedPanel-outer').forEach(e => { e.scrollTop = 0; });
 
-  return {top, ready, listen, runAll, close, saidByKernel, outputs, broken, height, controls, signature, settle, changed,
+  return {top, ready, drawn, listen, runAll, close, saidByKernel, outputs, broken, height, controls, signature, settle, changed,
           widgets: () => widgetAreas().length};
 })();

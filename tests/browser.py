@@ -26,8 +26,7 @@ EXPECTED_OF_JUPYTERLAB = re.compile(r'/lsp/status\b')  # asked of a language ser
 # JupyterLab asks a fresh kernel for its widgets at once; one that has not imported ipywidgets yet says this in the log.
 EXPECTED_OF_KERNEL = re.compile(r'stderr: (No such comm(: [\w-]+| target registered: jupyter\.widget\.control)\n?)+')
 BAD_TEXT = re.compile(r'\b\w*Warning\b|Traceback|Error displaying widget|Failed to load model|Loading widget')
-QUIET, MOVING, BUSY = 300, 6_000, 60_000  # ms: no change for so long is rest; longer is a film; longer is too long
-PATIENCE = 2_000  # ms that an idle kernel is given to show what a moved control does
+BUSY = 240_000  # ms: a kernel or a widget that works for longer hangs. What is decided is decided by what they show
 LEAVES = ('tab', 'fold')  # kinds of control that show some controls and hide others
 
 
@@ -78,11 +77,11 @@ def jupyterlab(folder):
     with log.open('w') as out:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:
-        for _ in range(600):
+        for _ in range(1500):
             if server.poll() is not None: break
             try: urllib.request.urlopen(f'{address}/api/status', timeout=5).close(); break
             except OSError: time.sleep(.2)
-        else: raise TimeoutError(f'JupyterLab did not answer within two minutes:\n{log.read_text()[-3000:]}')
+        else: raise TimeoutError(f'JupyterLab did not answer within five minutes:\n{log.read_text()[-3000:]}')
         if server.poll() is not None: raise RuntimeError(f'JupyterLab ended:\n{log.read_text()[-3000:]}')
         yield address
     finally:
@@ -110,7 +109,7 @@ def local(url): return re.match(r'(data|blob|about):|(https?|wss?)://127\.0\.0\.
 def opened(context, address, name):
     "A page with the notebook `name` open, every cell run, and the list that the page's own faults are added to."
     page, faults = context.new_page(), []
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(BUSY)
 
     def asked(url):
         if not local(url): faults.append(f'asks the network for {url}')
@@ -125,10 +124,10 @@ def opened(context, address, name):
     page.on('console', logged)
     page.on('pageerror', lambda error: faults.append(f'page: {error.message[:300]}'))
     try:
-        page.goto(f'{address}/lab/tree/{name}?reset', timeout=60_000)
-        page.wait_for_function('asked.ready()', timeout=60_000)
+        page.goto(f'{address}/lab/tree/{name}?reset')
+        page.wait_for_function('asked.ready()')
         page.evaluate("asked.listen(); jupyterapp.commands.execute('application:toggle-left-area')")
-        if page.evaluate('asked.runAll(120_000)') != 'done': faults.append("cells still ran after two minutes")
+        if page.evaluate(f'asked.runAll({BUSY})') != 'done': faults.append("cells still ran after four minutes")
         yield page, faults
     finally:
         try: page.evaluate('window.jupyterapp && asked.close()')
@@ -137,7 +136,7 @@ def opened(context, address, name):
 
 def wait_for_widgets(page):
     "Till every view is drawn."
-    for area in range(page.evaluate('asked.widgets()')): page.evaluate(f'asked.settle({area}, {QUIET}, 20_000, {BUSY})')
+    for area in range(page.evaluate('asked.widgets()')): page.evaluate(f'asked.settle({area}, {BUSY})')
 
 
 def output_faults(page):
@@ -188,27 +187,32 @@ def move(page, control, far=False):
     else: it.click()
 
 
+def press_all(page, area, word):
+    "Presses what offers to pause or to stop."
+    for other in page.evaluate('asked.controls()'):
+        offers = other['area'] == area and other['visible'] and other['enabled']
+        if offers and re.search(word, other['key'], re.IGNORECASE): move(page, other)
+
+
 def rest(page, control):
-    "Waits till nothing moves; what runs like a film is stopped first, by whatever offers to. False if it goes on."
-    settle = f"asked.settle({control['area']}, {QUIET}, {MOVING}, {BUSY})"
+    "Waits till nothing moves. A film is paused first, work that ends by itself is waited for. False if it goes on."
+    area = control['area']
     if control['kind'] == 'play' and at(page, control).locator('.fa-pause').count(): move(page, control)
-    if control['kind'] in ('button', 'toggle', 'checkbox'):
-        state = page.evaluate(settle)
-        for other in page.evaluate('asked.controls()'):  # a slow film may look like rest: its label says what it is
-            itself = state == 'moving' and other['key'] == control['key']
-            stops = itself or re.search('pause|stop', other['key'], re.IGNORECASE)
-            if stops and other['visible'] and other['enabled']: move(page, other)
-    return page.evaluate(settle) == 'still'
+    press_all(page, area, r"'pause'")
+    state = page.evaluate(f'asked.settle({area}, {BUSY})')
+    if state == 'busy': press_all(page, area, r"'stop'")
+    elif state == 'moving' and control['kind'] in ('button', 'toggle', 'checkbox'): move(page, control)  # a film
+    return state == 'still' or page.evaluate(f'asked.settle({area}, {BUSY})') == 'still'
 
 
-def moves_something(page, control, patience=PATIENCE, far=False):
+def moves_something(page, control, far=False):
     "Whether what is seen, other than controls, changes when the control is moved. A tab may show controls only."
     area, whole = control['area'], str(control['kind'] in LEAVES).lower()
     before = page.evaluate(f'asked.signature({area}, {whole})')
     move(page, control, far)
-    if not page.evaluate(f'asked.changed({area}, {before}, {whole}, {patience}, {BUSY})'): return False
+    if not page.evaluate(f'asked.changed({area}, {before}, {whole}, {BUSY})'): return False
     if control['kind'] in ('play', 'button', 'toggle', 'checkbox'): return True  # may have started a film
-    page.evaluate(f'asked.settle({area}, {QUIET}, {MOVING}, {BUSY})')  # the same picture drawn again is no change
+    page.evaluate(f'asked.settle({area}, {BUSY})')  # the same picture drawn again is no change
     return page.evaluate(f'asked.signature({area}, {whole})') != before
 
 
@@ -229,7 +233,7 @@ def states_of_others(page, area, key=None):
 def revived(page, area, key, most=12):
     "Whether a control without effect has one from its far end, or after other controls were moved."
     def works(**how): return (it := touchable(page).get(key)) is not None and moves_something(page, it, **how)
-    if works(patience=2 * PATIENCE) or works(far=True): return True
+    if works(far=True): return True
     return any(works() for _ in islice(states_of_others(page, area, key), most))
 
 
@@ -270,7 +274,7 @@ def shoot(page, folder, name, cells=True):
     size = page.viewport_size
     page.set_viewport_size({'width': size['width'], 'height': min(int(page.evaluate('asked.height()')) + 100, 14_000)})
     page.evaluate('asked.top()')
-    page.wait_for_timeout(300)
+    page.evaluate('asked.drawn()')
     page.screenshot(path=folder/f'{name}.png')
     areas = page.locator('.jp-Cell-outputArea:has(.jupyter-widgets)')
     for i in range(areas.count() if cells else 0): areas.nth(i).screenshot(path=folder/f'{name}-widget{i + 1}.png')

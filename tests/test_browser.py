@@ -23,7 +23,7 @@ NBS = ROOT/'nbs'
 SHOWS_WIDGET = re.compile(r'(?<!def )\b\w*(?:_widget|explorer)\(|\binteract(?:ive)?\(')
 SCREENSHOTS = os.environ.get('FACEANON_SCREENSHOTS')  # a folder: every notebook is photographed, faults or not
 
-pytestmark = [pytest.mark.xdist_group('browser'), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group('browser'), pytest.mark.timeout(1200)]
 
 
 def cells_of(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
@@ -77,7 +77,7 @@ import ipywidgets as W
 from PIL import Image
 from matplotlib.figure import Figure
 from IPython.display import display
-from faceanon.plots.results import preview_png
+from faceanon.plots.style import preview_png
 
 def png(shade):
     Image.new('RGB', (40, 40), (shade % 256, 80, 80)).save(out := io.BytesIO(), 'png')
@@ -160,11 +160,11 @@ def test_untick_render_again_and_the_face_is_there(lab):
         box.uncheck()
         page.get_by_text('Not rendered yet: 1.').wait_for()
         button.click()
-        page.get_by_role('status').filter(has_text='Written: hidden.mp4').wait_for(timeout=30_000)
+        page.get_by_role('status').filter(has_text='Written: hidden.mp4').wait_for()
         assert bright() == [False, True]
         box.check()
         button.click()
-        page.get_by_text('everybody is hidden. The film shows just that.').wait_for(timeout=30_000)
+        page.get_by_text('everybody is hidden. The film shows just that.').wait_for()
         assert bright() == [False, False]
         if SCREENSHOTS: shoot(page, Path(SCREENSHOTS), 'review')
         assert faults + output_faults(page) == []
