@@ -32,7 +32,7 @@ LAB_METHODS = (*BASELINES, 'k_same', 'learned', 'paper_objective')
 
 @dataclass(frozen=True)
 class LabSize:
-    "How many people and pictures an attack in the lab uses; all of the validation side."
+    "How many people and pictures an attack in the lab uses, all from the validation split."
     people:int = 16     # known by name, 2 to 64
     pictures:int = 48   # of each of them to learn from, at least 1
     held_out:int = 8    # other pictures of each of them, and of each stranger, to be asked about; at least 2
@@ -51,7 +51,7 @@ def lab_faces(
     size:LabSize,  # how many
     side:int=40,   # of a picture, pixels
 ) -> dict:         # `gallery`, `known`, `unseen`: originals `(n, 3, s, s)` uint8, `(n,)` int64 from 0; read only
-    "Originals for an attack, drawn once a process."
+    "Originals for an attack, drawn once in each process."
     roles = dict(gallery=(PEOPLE['val_gallery'][:size.people], 0, size.pictures),
                  known=(PEOPLE['val_gallery'][:size.people], size.pictures, size.held_out),
                  unseen=(PEOPLE['val_unseen'][:size.strangers], 0, size.held_out))
@@ -79,7 +79,7 @@ def lab_sets(
     size:LabSize,         # how many
     seed:int=0,           # of the noise of methods that draw any
 ) -> dict:                # as from `lab_faces`, changed, 8 bits; the gallery four times where the method draws noise
-    "What an attacker may see of a method, made once a process."
+    "What an attacker may see of a method, made once in each process."
     method, originals = lab_method_by_name(name, cfg), lab_faces(size, cfg.face_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -96,7 +96,7 @@ def train_and_probe(
     seed:int=0,         # order and shifts
     probes:int=10,      # how often it is asked on the way, at least 1
 ) -> Iterator[dict]:    # after each step `step`, `loss`; where asked `rank1` (held-out pictures), `eer` (strangers)
-    "Train an attacker and ask it on the way."
+    "Train an attacker and evaluate it on the way."
     if probes < 1: raise ValueError(f"probes must be at least 1, got {probes}")
     rate = ATTACKERS[attacker.name].lr
     for row in train_attacker(attacker, *sets['gallery'], steps, batch, lr=rate, seed=seed):

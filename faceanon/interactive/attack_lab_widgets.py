@@ -50,7 +50,7 @@ def run_cooperatively(
     go_on:Callable,     # `() -> bool`, asked before each step
     finish:Callable,    # `()`, called at the end whatever happens
 ) -> asyncio.Task|None: # the task, where there is a running loop; else None, and all is done
-    "Run a generator to its end, letting others in between two steps where that is possible."
+    "Run a generator to its end, and let other tasks run between two steps where there is a loop."
     async def one_by_one():
         try:
             while go_on() and next(steps, steps) is not steps: await asyncio.sleep(0)
@@ -181,7 +181,7 @@ def quiz_state(
     reader:str,              # whose
     attacker:Sequence[dict], # as from `attacker_answers`; may be empty
 ) -> tuple[int|None, list]:  # place of the next item (None: finished), and `score_answers` of reader and attacker
-    "Where a reader stands, and how well both have done on the pairs answered."
+    "The reader's next pair, and how well reader and attacker did on the pairs answered."
     mine = {item['id'] for item in items}
     own = [a for a in answers if a['reader'] == reader and a['id'] in mine]
     done = {a['id'] for a in own}
@@ -217,7 +217,7 @@ def _show_quiz(
     note:str,                 # said first
     broken:int,               # lines of the file that could not be read
 ) -> None:                    # the page is changed
-    "The pair, a sentence, and the accuracies once they may be told."
+    "The pair, a sentence, and the accuracies once they may be shown."
     for button in ui.answers.values(): button.disabled = place is None
     ui.pair.value = pictures[len(items) - 1 if place is None else place]
     left = 'All pairs are answered.' if place is None else (
@@ -249,7 +249,7 @@ def _or_say(
 
 # %% ../../nbs/5_play/19_attack_lab_widgets.ipynb #42c1fb44
 class _QuizItems:
-    "Pairs, their pictures and the attacker's answers, made when they are first asked for."
+    "Pairs, their pictures and the attacker's answers, made on first use."
     def __init__(self, cfg, size, steps): self.cfg, self.size, self.steps, self.kept = cfg, size, steps, {}
 
     def of(self,

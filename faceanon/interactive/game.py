@@ -32,7 +32,7 @@ GAME_DIALS = ('l1_weight', 'adv_weight', 'det_weight', 'd_steps', 'objective', '
 
 @dataclass
 class GameSetup:
-    "All that is looked at."
+    "Everything that is watched."
     data:TrainData  # to draw from
     watched:Batch   # a few faces and one frame; its `d_batches` and `r_batches` are empty
     probe:dict      # 'gallery' and 'known': uint8 `(n, 3, s, s)` and int64 `(n,)` of people that take no part
@@ -45,7 +45,7 @@ def synthetic_setup(
     probe_people:int=32,  # known by name to the probe
     probe_each:int=24,    # pictures of each that it learns from; it is asked about a quarter as many more
 ) -> GameSetup:           # drawn in a few seconds
-    "A small part of the embedded world, for a game that is played while somebody waits."
+    "A small part of the embedded world, for a game that is played live."
     if not 1 <= watched <= cfg.people: raise ValueError(f"watched must be in 1..{cfg.people}, got {watched}")
     def faces(people, numbers):
         pictures = [make_face(p, n, cfg.face_size) for p in people for n in numbers]
@@ -64,7 +64,7 @@ def watch_batch(
     cfg:TrainConfig,  # reads `pad`
     watched:int,      # faces, of as many people
 ) -> Batch:           # the first picture of each, and the first frame with one person at a near action
-    "What is looked at."
+    "The faces and the frame that are watched."
     first = torch.stack([(data.ids == i).nonzero()[0, 0] for i in data.ids.unique()[:watched]])
     near = [i for i, t in enumerate(data.targets) if len(t['faces']) == 1 and t['labels'][0] <= len(NEAR_ACTIONS)]
     place = near[0] if near else 0
@@ -99,7 +99,7 @@ def weights_of(
 def gradient_norm(
     net:nn.Module,  # after a step
 ) -> float:         # L2, as the optimizer saw it: M's and A's are clipped at 5
-    "How hard the last step pulled."
+    "Size of the last step's gradient."
     grads = [p.grad.norm() for p in net.parameters() if p.grad is not None]
     return torch.stack(grads).norm().item() if grads else 0.
 
@@ -131,7 +131,7 @@ def watched_pictures(
 def as_array(
     picture:Tensor,  # uint8 `(3, h, w)`
 ) -> np.ndarray:     # uint8 `(h, w, 3)`
-    "As pictures are drawn."
+    "A picture with its channels last."
     return picture.permute(1, 2, 0).cpu().numpy()
 
 # %% ../../nbs/5_play/13_game.ipynb #f222318f
@@ -180,7 +180,7 @@ def restore_snapshot(
     game:Game,   # its networks, optimizers and generators are set
     held:dict,   # from `snapshot`
 ) -> None:       # nothing
-    "The way back from `snapshot`."
+    "Restore what `snapshot` kept."
     for name in 'MDAR':
         getattr(game.nets, name).load_state_dict({k[2:]: v for k, v in held.items() if k.startswith(f'{name}.')})
     for opt, prefix in zip(game.opts, ('opt_d', 'opt_ma')): restore_optimizer(opt, held, prefix)
@@ -194,7 +194,7 @@ def new_game(
     M:nn.Module|None=None, # begins as this one is, which is taken over; None: from nothing
     keep_every:int=20,     # as in `Game`
 ) -> Game:                 # with its first moment, before anybody has moved
-    "The players take their places."
+    "Start a game."
     nets = build_networks(cfg)  # A knows the actions of original frames; D too where `cfg.d_start` says so
     if M is not None: nets.M = M
     for net in (nets.M, nets.D, nets.A, nets.R): net.train()
@@ -211,7 +211,7 @@ def new_game(
 def dial_values(
     cfg:TrainConfig,  # read
 ) -> dict:            # dial -> value
-    "Where the dials stand."
+    "The values of the dials."
     return {name: getattr(cfg, name) for name in GAME_DIALS}
 
 # %% ../../nbs/5_play/13_game.ipynb #2542dabb
@@ -239,7 +239,7 @@ def seek_step(
     game:Game,  # its networks are taken to a step that has been played
     step:int,   # from 0 to the number of steps played
 ) -> None:      # nothing
-    "Lay the nearest kept state and play again what came after it."
+    "Restore the nearest kept state and play again what came after it."
     last = len(game.played)
     if not 0 <= step <= last: raise IndexError(f"steps 0 to {last} have been played, got {step}")
     if game.nets_at == step: return
@@ -256,7 +256,7 @@ def advance(
     at:int,           # the step that is being looked at
     cfg:TrainConfig,  # the dials
 ) -> int:             # at + 1
-    "One step on: shown again if it was played with these dials, played otherwise."
+    "One step on. It is shown again if it was played with these dials, and played otherwise."
     if at < len(game.played) and game.played[at] == cfg: return at + 1
     seek_step(game, at)
     del game.played[at:], game.moments[at + 1:]
@@ -290,7 +290,7 @@ def probe_step(
 def game_story(
     game:Game,    # read
     title:str,    # of the story
-    about:str,    # what is to be seen
+    about:str,    # what to look for
 ) -> dict:        # as `stories.check_story` wants it; the moments are the game's own
     "A game as a story."
     watch = game.stage.watched
@@ -327,7 +327,7 @@ def record_game(
 def record_story(
     cfg:TrainConfig,  # the run
     title:str,        # of the story
-    about:str,        # what is to be seen
+    about:str,        # what to look for
     moments:int=21,   # how many are kept, evenly spread; the probe is asked at every fourth
 ) -> dict:            # packed, without provenance
     "One whole recorded game, with a progress bar."

@@ -27,7 +27,7 @@ def noisy_code(
     mean:Float[Tensor, "n c h w"],     # from `mean_code`
     seed:int,                          # of the noise, a draw a face; torch's own stream is left as it was
 ) -> Float[Tensor, "n c h w"]:         # what arrives; `mean` itself where there is no channel
-    "The code behind the channel, with noise that can be had again."
+    "The code after the channel, with repeatable noise."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return M.add_noise(mean)
@@ -49,7 +49,7 @@ def layer_stages(
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1], sides multiples of 4
     seed:int=0,                        # of the noise, a draw a face
 ) -> dict[str, Float[Tensor, "n c h w"]]:  # name -> activations, in the order they are made, from 'face' to 'M(f)'
-    "From a face to its anonymized self."
+    "Every layer from a face to its anonymized picture."
     if not isinstance(M, Anonymizer): raise TypeError(f"M must be an Anonymizer, got {type(M).__name__}")
     check_anonymizer_faces(faces)
     stages, x = dict(face=faces), 2*faces - 1
@@ -99,7 +99,7 @@ def project_colours(
 def channels_last(
     pictures:Float[Tensor, "*n 3 h w"],  # RGB in [0, 1]
 ) -> Float[np.ndarray, "*n h w 3"]:      # as matplotlib wants them
-    "Colours last."
+    "Channels last."
     return pictures.detach().movedim(-3, -1).numpy()
 
 # %% ../../nbs/5_play/16_inside.ipynb #628c639e
@@ -134,7 +134,7 @@ def code_power(
     noise:float,                       # σ of the channel, > 0, else ValueError
 ) -> dict[str, float]:                 # `nats`: mean rate of a face; `all` and `between`: root mean square of the code
                                        # and of its difference from the mean face, in units of σ
-    "How loud a code is, and how much of that differs between faces."
+    "How strong a code is, and how much of it differs between faces."
     if not noise > 0: raise ValueError(f"noise must be positive, got {noise}: without it no code is loud or quiet")
     scaled = mean/noise
     return dict(nats=scaled.square().sum((1, 2, 3)).mean().item()/2, all=scaled.square().mean().sqrt().item(),
@@ -145,7 +145,7 @@ def pool_features(
     maps:Float[Tensor, "n c h w"],     # one layer
     most:int=10_000,                   # numbers a face, at most
 ) -> Float[Tensor, "n d"]:             # flattened
-    "Mean-pool by 2 until few enough numbers are left."
+    "Mean-pool by 2 until the numbers are few enough."
     while maps[0].numel() > most: maps = F.avg_pool2d(maps, 2)
     return maps.flatten(1)
 
@@ -202,7 +202,7 @@ def region_pixels(
     box:Sequence[float],               # x1, y1, x2, y2 in fractions of the picture; may reach out of it
     size:tuple[int, int],              # height and width, pixels
 ) -> tuple[int, int, int, int]:        # x1, y1, x2, y2, pixels inside the picture, x2 and y2 excluded
-    "From fractions to whole pixels."
+    "A box in whole pixels."
     x1, y1, x2, y2 = (round(min(1., max(0., v))*s) for v, s in zip(box, (*size[::-1], *size[::-1])))
     return x1, y1, max(x1, x2), max(y1, y2)
 
@@ -263,7 +263,7 @@ def object_pair(
     number:int=0,                      # which moment
     size:int=40,                       # side, pixels
 ) -> Float[Tensor, "2 3 s s"]:         # RGB in [0, 1]: with an empty hand, with the object
-    "One moment twice: only the object differs."
+    "One moment twice, with and without the object."
     if action not in NEAR_ACTIONS: raise ValueError(f"action must be one of {', '.join(NEAR_ACTIONS)}, got {action!r}")
     return to_float(torch.stack([make_face(person, number, size, action, empty) for empty in (True, False)]))
 
@@ -291,7 +291,7 @@ def full_image_boxes(
 def apply_with_seed(
     change:Callable,                   # faces -> faces; may draw noise, a draw a face
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
-    seed:int=0,                        # of every face's noise alike; torch's own stream is left as it was
+    seed:int=0,                        # of the noise, the same for every face; torch's own stream is left as it was
 ) -> Float[Tensor, "n 3 h w"]:         # changed one by one, each from the same seed; no gradient
     "Any method with the same noise on every face."
     made = []

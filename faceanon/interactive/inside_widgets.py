@@ -32,7 +32,7 @@ def control_panel(
     draw:Callable[..., Figure],        # one argument a control, by name
     **controls,                        # widgets with a `value`
 ) -> object:                           # a `VBox`: the controls, then an `Image` of what `draw` answered
-    "Controls over a picture that is drawn anew when one moves."
+    "Controls over a picture that is drawn again when a control moves."
     from ipywidgets import HBox, Image, Layout, VBox
     image = Image(format='png', layout=Layout(max_width='100%'))
     def redraw(_=None): image.value = figure_png(draw(**{name: c.value for name, c in controls.items()}), 120)
@@ -43,7 +43,7 @@ def control_panel(
     return VBox([HBox(list(controls.values()), layout=Layout(flex_flow='row wrap')), image])
 
 def _slider(kind:str, name:str, low:float, high:float, value:float, tip:str, step:float=1):
-    "A slider that redraws when it is let go."
+    "A slider that redraws when it is released."
     import ipywidgets
     return getattr(ipywidgets, kind)(value=value, min=low, max=high, step=step, description=name, tooltip=tip,
                                      continuous_update=False)
@@ -61,7 +61,7 @@ def layers_figure(
     noise:int,                         # seed of the channel
     minus_mean:bool,                   # as for `layer_views`
 ) -> Figure:                           # as from `plot_layers`
-    "A face's layers, and how loud its code is."
+    "A face's layers, and how strong its code is."
     stages = layer_stages(M, faces, noise)
     caption = f'face {face}, noise {noise}'
     if M.noise:
@@ -89,7 +89,7 @@ def blend_figure(
     face:int,                          # the first shown
     noise:int,                         # seed of the channel
 ) -> Figure:                           # as from `plot_interpolations`
-    "Start, somewhere between, end."
+    "The start, a point in between and the end."
     (start, a), (end, b) = paths[path]
     shown = faces[[(face + i) % len(faces) for i in range(3)]]
     made = interpolation_pictures(a, b, shown, [0, position, 1], noise)
@@ -120,9 +120,9 @@ def edited_figure(
     seen:Float[np.ndarray, "k k"],     # M's occlusion map of the plain face
     what:str,                          # names the change
 ) -> Figure:                           # as from `plot_change`
-    "What a change to a face does behind M, and how much of it stays in place."
+    "What a change to a face does after M, and how much of it stays in place."
     made, area = anonymize_same_noise(M, torch.cat([plain, edited]), noise), (box[2] - box[0])*(box[3] - box[1])
-    caption = (f'{share_inside(made[:1], made[1:], box):.0%} of the change behind M lies inside the outlined box, '
+    caption = (f'{share_inside(made[:1], made[1:], box):.0%} of the change after M is inside the outlined box, '
                f'which is {area/plain[0, 0].numel():.0%} of the picture')
     return plot_change(*channels_last(torch.cat([plain, edited])), *channels_last(made), what, caption=caption, box=box,
                        extra=(f'where M looks: its change when\na place is covered, 0 to {seen.max():.3f}', seen,
@@ -139,7 +139,7 @@ def paint_figure(
     size:float,                        # likewise
     colour:str,                        # a name that matplotlib knows
 ) -> Figure:                           # as from `edited_figure`
-    "A painted face before and behind M."
+    "A painted face before and after M."
     plain, half = faces[face:face + 1], size/2
     box = region_pixels((x - half, y - half, x + half, y + half), plain.shape[2:])
     return edited_figure(M, plain, paint_square(plain, x, y, size, to_rgb(colour)), box, noise, look(face, noise),
@@ -150,7 +150,7 @@ def lazy_occlusion_maps(
     M:nn.Module,                       # as for `anonymize_same_noise`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
 ) -> Callable:                         # (face, noise) -> map as from `occlusion`; each takes a second, once
-    "M's occlusion maps, when they are asked for."
+    "M's occlusion maps, computed on first use."
     return cache(lambda face, noise: occlusion(M, faces[face], noise))
 
 def paint_widget(
@@ -174,7 +174,7 @@ def swap_figure(
     other:int,                         # whose part it gets
     part:str,                          # one of `REGIONS`
 ) -> Figure:                           # as from `edited_figure`
-    "A face with another person's part, before and behind M."
+    "A face with another person's part, before and after M."
     plain = faces[face:face + 1]
     return edited_figure(M, plain, swap_region(plain, faces[other:other + 1], part),
                          region_pixels(REGIONS[part], plain.shape[2:]), noise, look(face, noise),
@@ -200,7 +200,7 @@ def survival_figure(
     person:int,                        # which of `PEOPLE['val_unseen']`, from 0
     noise:int,                         # seed of what the method draws
 ) -> Figure:                           # as from `plot_change`
-    "One person's object before and behind a method, in pictures and numbers."
+    "One person's object before and after a method, in pictures and numbers."
     pair = object_pair(PEOPLE['val_unseen'][person], action)
     made = apply_with_seed(methods[method], pair, noise)
     found = object_survival(pair, made)

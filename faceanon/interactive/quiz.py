@@ -22,7 +22,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from ..plots.style import method_label
 
@@ -38,7 +38,7 @@ def draw_items(
     seed:int=0,             # same seed, same quiz
     first:int=100,          # least picture number; those below are left to the attacker
 ) -> list[dict]:  # `id`, `method`, `kind` ('method', 'control', 'check'), `same`, `left` and `right` [person, number]
-    "A quiz: which pictures are shown beside each other, in which order."
+    "A quiz: which pictures make a pair, and the order of the pairs."
     if each < 2 or each % 2 or controls < 0 or controls % 2 or checks < 0:
         raise ValueError(f"need even each >= 2, even controls and checks >= 0, got {each}, {controls}, {checks}")
     if len(set(methods)) < len(methods) or not methods: raise ValueError(f"need different methods, got {list(methods)}")
@@ -64,7 +64,7 @@ def answer_row(
     seconds:float|None=None,  # how long it took, at least 0
     told:bool=False,          # is the reader told after each answer whether it was right?
 ) -> dict:                    # what is kept of an answer
-    "An answer beside its truth."
+    "An answer with the truth."
     row = {k: item[k] for k in ('id', 'method', 'kind', 'same')}
     row |= dict(answer=answer, reader=reader, seconds=None if seconds is None else round(float(seconds), 2), told=told)
     return check_answer(row)
@@ -89,7 +89,7 @@ def append_answer(
     path:Path,  # made if it is not there, its folder too
     row:dict,   # as from `answer_row`, else ValueError and nothing is written
 ) -> None:      # adds one line
-    "Keep an answer."
+    "Append an answer to a file."
     line = json.dumps(check_answer(row), allow_nan=False).encode() + b'\n'
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'ab+') as file:
@@ -104,7 +104,7 @@ def append_answer(
 def read_answers(
     path:Path,                # written by `append_answer`; need not be there
 ) -> tuple[list[dict], int]:  # the answers in order, and how many lines were broken off
-    "Every whole line; a whole line that is no answer is a ValueError with its number."
+    "Every complete line. A complete line that is no answer is a ValueError with its number."
     rows, broken = [], 0
     if not Path(path).exists(): return rows, broken
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
@@ -121,7 +121,7 @@ def next_item(
     answers:Sequence[dict],  # as from `read_answers`
     reader:str,              # whose
 ) -> int|None:               # place of the first item without an answer of this reader; None: all are answered
-    "Where a reader goes on."
+    "The place where a reader continues."
     done = {a['id'] for a in answers if a['reader'] == reader}
     return next((i for i, item in enumerate(items) if item['id'] not in done), None)
 
@@ -135,9 +135,8 @@ def wilson_interval(
     if answers < 1 or not 0 <= right <= answers:
         raise ValueError(f"need 0 <= right <= answers >= 1, got {right}, {answers}")
     if not 0 < level < 1: raise ValueError(f"level must lie in (0, 1), got {level}")
-    z = NormalDist().inv_cdf((1 + level)/2)
-    centre, half = right + z*z/2, z*math.sqrt(right*(answers - right)/answers + z*z/4)
-    return max(0., (centre - half)/(answers + z*z)), min(1., (centre + half)/(answers + z*z))
+    found = binomtest(right, answers).proportion_ci(level, method='wilson')
+    return float(found.low), float(found.high)
 
 
 def d_prime(
@@ -146,7 +145,7 @@ def d_prime(
     false_alarms:int,  # 'same' said of two people
     different:int,     # pairs of two people, at least 1
 ) -> float:            # 0: no better than a guess
-    "Sensitivity, free of the readiness to say 'same' (Hautus 1995)."
+    "Sensitivity, which does not depend on how readily somebody says 'same' (Hautus 1995)."
     if not (0 <= hits <= same and 0 <= false_alarms <= different and same and different):
         raise ValueError(f"hits and false alarms must be parts of same and different, both at least 1: got {hits} of "
                          f"{same}, {false_alarms} of {different}")
@@ -158,7 +157,7 @@ def score_answers(
     answers:Sequence[dict],  # as from `answer_row`; of two to the same item by the same reader the first counts
     level:float=.95,         # coverage of the intervals
 ) -> list[dict]:  # a `method` and `judge` each: `readers`, `answers`, `right`, `accuracy`, `low`, `high`, `d_prime`
-    "How often the readers, and the attacker, were right, attention checks left out."
+    "How often the readers and the attacker were right, without attention checks."
     first, groups = {}, {}
     for a in answers: first.setdefault((a['reader'], a['id']), check_answer(a))
     for a in first.values():
@@ -179,7 +178,7 @@ def score_answers(
 def missed_checks(
     answers:Sequence[dict],  # as from `answer_row`
 ) -> dict[str, int]:         # reader -> attention checks answered wrongly; a reader without checks has 0
-    "Who was not looking."
+    "Failed attention checks of each reader."
     wrong = {a['reader']: 0 for a in answers}
     for a in answers: wrong[a['reader']] += a['kind'] == 'check' and a['answer'] != 'same'
     return wrong
@@ -250,7 +249,7 @@ must not be your name.</p>
 def sheet_html(
     pictures:Sequence[bytes],  # PNG of each pair, in order, as from `pair_picture`
 ) -> str:                      # a page without anything that tells the truth, or that is fetched from elsewhere
-    "Pairs to be answered on paper or on the screen."
+    "Pairs to answer on paper or on the screen."
     if not pictures: raise ValueError("no pairs to print")
     boxes = ''.join(f'<label><input type="radio" name="{{n}}" value="{a}"> {a}</label>' for a in ANSWERS)
     pairs = [f'<fieldset><legend>{n}</legend><img alt="pair {n}: two faces" src="data:image/png;base64,'
@@ -278,7 +277,7 @@ def score_sheet(
     sheet:dict,            # what the page saved: `reader`, and `answers`: number -> 'same' or 'different'
     items:Sequence[dict],  # the key, in the order of the sheet
 ) -> list[dict]:           # as from `answer_row`; pairs left open are left out
-    "A sheet's answers beside the key."
+    "A sheet's answers compared with the key."
     rows = []
     for number, answer in sheet['answers'].items():
         if not str(number).isdecimal() or not 1 <= int(number) <= len(items):
@@ -290,7 +289,7 @@ def score_sheet(
 def score_table(
     rows:Sequence[dict],  # as from `score_answers`
 ) -> str:                 # HTML
-    "Accuracies with their intervals, a line a method and judge."
+    "Accuracies with their intervals, one line for each method and judge."
     line = '<tr>' + 5*'<td style="padding:0 .8em 0 0">{}</td>' + '</tr>'
     names = ('method', 'judge', 'right', '95 % interval', 'd′')
     names = ''.join(f'<th style="text-align:left">{name}</th>' for name in names)

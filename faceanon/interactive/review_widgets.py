@@ -46,7 +46,7 @@ def card_html(
     views:Sequence[FaceCrop],  # its pictures
     hide:bool,                 # as ticked
 ) -> str:                      # for an `ipywidgets.HTML`
-    "What is to be known of a track."
+    "What a card says about a track."
     times = ', '.join(format_time(view.time) for view in views)
     state = 'hidden' if hide else '<b>stays visible</b>'
     return (f'<div style="padding:5px 6px;background:#fff;color:#20242c;font-size:12px;line-height:16px">'
@@ -147,11 +147,11 @@ def run_in_background(
     watch:Callable,   # `()`, called now and then while it works
     finish:Callable,  # `(result, error)`: one of them is None; called at the end, whatever happens
 ) -> asyncio.Task|None:  # the task, where there is a running loop; else None, and all is done
-    "Work without holding up the page."
+    "Work while the page goes on answering."
     def attempt():
         try: return work(), None
         except (Exception, KeyboardInterrupt) as error: return None, error
-    async def beside():
+    async def in_background():
         future = loop.run_in_executor(None, attempt)
         while not future.done():
             watch()
@@ -159,7 +159,7 @@ def run_in_background(
         finish(*future.result())
     try: loop = asyncio.get_running_loop()
     except RuntimeError: return finish(*attempt())
-    return loop.create_task(beside())
+    return loop.create_task(in_background())
 
 
 def message_html(
@@ -174,7 +174,7 @@ def message_html(
 def describe_error(
     error:BaseException,  # any
 ) -> str:                 # its words, and its name where they do not speak for themselves
-    "An error for people."
+    "An error in words."
     return str(error) if isinstance(error, VideoError) else f'{type(error).__name__}: {error}'
 
 # %% ../../nbs/5_play/20_review_widgets.ipynb #756192a2
@@ -194,7 +194,7 @@ def _render_controls(
     sound:str|None,      # as for `render_panel`
     frames:int,          # of the film
 ) -> SimpleNamespace:    # the controls by name
-    "What renders, and what tells how far it is."
+    "What renders, and what shows the progress."
     from ipywidgets import HTML, Button, IntProgress, Layout
     return SimpleNamespace(
         voice=make_dropdown('sound', [*AUDIO_MODES], sound or 'keep',
@@ -260,7 +260,7 @@ def frame_panel(
     load:Callable,    # frame's number -> `ReviewFrame`
     plot:Callable,    # frame's number, `ReviewFrame` -> `Figure`
     frames:int,       # of the film
-) -> tuple:           # a slider over a picture, as a `VBox`; and `draw(again)`, which reads the films anew if told so
+) -> tuple:           # a slider over a picture, as a `VBox`; and `draw(again)`, which reads the films again if `again`
     "Any frame, before and after."
     from ipywidgets import HTML, VBox
     number, page, held = make_slider('frame', 0, max(0, frames - 1), max(0, frames//2), 'of the film'), HTML(), {}
@@ -297,7 +297,7 @@ def _timeline_html(
 def review_widget(
     path:str|Path,               # the original film
     out:str|Path,                # the anonymized one; the first rendering makes it where it is missing
-    sidecar:str|Path|None=None,  # its list of faces; None: beside `out`
+    sidecar:str|Path|None=None,  # its list of faces; None: next to `out`
     methods:dict|None=None,      # name -> `anonymize.MethodConfig`, the first chosen at first; None: `default_methods`
     page:int=12,                 # cards on a page
     progress:Callable=iter,      # wraps the frames while pictures are gathered, `tqdm` for a bar

@@ -25,7 +25,7 @@ def with_dials(
     return replace(cfg, **dials)
 
 def describe_next_step(
-    cfg:TrainConfig,  # the dials as they stand
+    cfg:TrainConfig,  # the dials
     at:int,           # step that is looked at
     every:int,        # steps between two pages
 ) -> str:             # text
@@ -36,7 +36,7 @@ def describe_next_step(
 
 # %% ../../nbs/5_play/14_stepper.ipynb #d2d499ca
 def dial_controls(
-    cfg:TrainConfig,  # where they stand at first
+    cfg:TrainConfig,  # their first values
 ) -> dict:            # dial -> control
     "A control for each dial."
     from ipywidgets import Dropdown, FloatLogSlider, FloatSlider, IntSlider
@@ -84,7 +84,7 @@ def _play_while_pressed(
 # %% ../../nbs/5_play/14_stepper.ipynb #c14603e9
 def stepper_widget(
     starts:dict[str, Callable[[], Game]],  # name -> what gives a fresh game; the first one is begun at once
-    cfg:TrainConfig,                       # the run; its dials are where the controls stand at first
+    cfg:TrainConfig,                       # the run; its dials are the controls' first values
 ) -> 'VBox':                               # the page is the last child
     "Play the game."
     from ipywidgets import HTML, HBox, Label, VBox

@@ -52,7 +52,7 @@ def round_numbers(
     value:dict|list|float|str|None,  # what JSON can hold
     digits:int=4,                    # significant ones
 ) -> dict|list|float|str|None:       # the same shape
-    "Shorter, for a file."
+    "Numbers with few digits, for a file."
     if isinstance(value, dict): return {k: round_numbers(v, digits) for k, v in value.items()}
     if isinstance(value, (list, tuple)): return [round_numbers(v, digits) for v in value]
     return float(f'{value:.{digits}g}') if isinstance(value, float) else value
@@ -60,7 +60,7 @@ def round_numbers(
 def pack_story(
     story:dict,  # with pictures as arrays
 ) -> dict:       # what JSON can hold, pictures as base64
-    "Ready for a file."
+    "A story as plain data for a file."
     check_story(story)
     def pack(moment):
         faces = [face | dict(picture=picture_to_text(face['picture'])) for face in moment['faces']]
@@ -71,7 +71,7 @@ def pack_story(
 def unpack_story(
     packed:dict,  # from `pack_story`
 ) -> dict:        # with pictures as arrays; ValueError for what is no story
-    "The way back."
+    "A story from plain data."
     check_story(packed)
     def unpack(moment):
         faces = [face | dict(picture=picture_from_text(face['picture'])) for face in moment['faces']]
@@ -135,7 +135,7 @@ def change_map(
     original:UInt8[np.ndarray, "h w 3"],    # RGB
     anonymized:UInt8[np.ndarray, "h w 3"],  # RGB, the same size
 ) -> UInt8[np.ndarray, "h w 3"]:            # black where nothing changed, white at half of the range or more
-    "M's change as heat: the mean of the channels' differences."
+    "M's change as a heat map: the mean of the channels' differences."
     change = np.abs(anonymized.astype(float) - original).mean(2)/255
     return np.uint8(255*matplotlib.colormaps['inferno'](np.clip(2*change, 0, 1))[..., :3])
 
@@ -156,7 +156,7 @@ def story_card(
     body:str,   # HTML
     width:int,  # pixels
 ) -> str:       # HTML
-    "Ink on paper, whatever the theme around it."
+    "A page with its own colours, on any theme."
     return f'{STORY_STYLE}<div class="story" style="width:{width}px">{body}</div>'
 
 # %% ../../nbs/5_play/12_stories.ipynb #3c03be58
@@ -172,7 +172,7 @@ def arrow_text(
     change:float,  # of a loss
     scale:float,   # its value, for what counts as still
 ) -> str:          # an arrow and the number
-    "Up, down or still."
+    "An arrow up, down or level."
     if abs(change) <= 1e-4*max(abs(scale), 1e-3): return '· 0'
     return f"{'▲' if change > 0 else '▼'} {abs(change):.2g}"
 
@@ -182,7 +182,7 @@ def spark_line(
     colour:str,          # of the line
     width:int=150,       # pixels
 ) -> str:                # SVG
-    "The course of one number, with a dot where we are."
+    "One number over the steps, with a dot at this step."
     tall, low, span = 26, min(values), (max(values) - min(values)) or 1
     points = [(4 + (width - 8)*i/max(1, len(values) - 1), tall - 4 - (tall - 8)*(value - low)/span)
               for i, value in enumerate(values)]
@@ -198,7 +198,7 @@ def player_svg(
     colour:str,  # its own
     says:str,    # what it did
 ) -> str:        # SVG, 150 by 64 pixels
-    "A player, with what it did."
+    "A player and what it did."
     return (f'<svg width="150" height="64" role="img" aria-label="{letter} {escape(says)}">'
             f'<circle cx="26" cy="32" r="22" fill="{colour}"/><text x="26" y="39" font-size="20" font-weight="bold" '
             f'fill="#fff" text-anchor="middle">{letter}</text>'
@@ -282,7 +282,7 @@ def numbers_html(
     at:int,              # the one to show
     chance:float,        # share that is named by guessing
 ) -> str:                # HTML
-    "Each term with its weight, each player's gradient, D in the game beside the retrained probe."
+    "Each term with its weight, each player's gradient, D in the game next to the retrained probe."
     moment = moments[at]
     paid = {k: (moment['after_ma'][k], weight) for k, weight in moment['weights'].items() if weight}
     terms = row_html(['M pays for', 'value', 'weight', ''], 'th')
@@ -322,7 +322,7 @@ def plot_stories(
     stories:list[dict],  # unpacked
     shown:int=6,         # moments of each, evenly spread
 ) -> Figure:             # 7 inches wide, 1.5 a story
-    "Faces over the game, with D in the game beside the retrained probe."
+    "Faces over the game, with D in the game next to the retrained probe."
     if not stories: raise ValueError("no stories to plot")
     fig = Figure(figsize=(7, 1.5*len(stories) + .4), layout='constrained')
     fig.get_layout_engine().set(hspace=.1)
@@ -353,7 +353,7 @@ def plot_stories(
 def story_widget(
     stories:list[dict],  # unpacked; each with its own title
 ) -> 'VBox':             # story, play, moment, level, and the page
-    "Go through a recorded game."
+    "Step through a recorded game."
     from ipywidgets import HTML, Dropdown, HBox, IntSlider, Play, ToggleButtons, VBox, jslink
     pick = Dropdown(options=[(s['title'], i) for i, s in enumerate(stories)], description='story',
                     layout=dict(width='420px'))

@@ -76,7 +76,7 @@ def live_figure(
     return VBox([HBox([*controls.values()], layout=Layout(flex_flow='row wrap')), page])
 
 def make_dropdown(
-    name:str,      # written beside the control
+    name:str,      # written next to the control
     options,       # values, or (text, value) pairs, or a dict of them
     value,         # chosen at first
     tooltip:str,   # what the choice means
@@ -87,7 +87,7 @@ def make_dropdown(
                     style={'description_width': 'initial'}, layout={'width': 'max-content'})
 
 def make_toggle_buttons(
-    name:str,            # written beside the control
+    name:str,            # written next to the control
     options,             # values, or (text, value) pairs
     value,               # chosen at first
     tooltip:str,         # what the choice means
@@ -99,7 +99,7 @@ def make_toggle_buttons(
 
 # %% ../../nbs/5_play/11_widgets.ipynb #e98f00dc
 def make_slider(
-    name:str,      # written beside the control
+    name:str,      # written next to the control
     low:int,       # smallest value
     high:int,      # largest value
     value:int,     # chosen at first

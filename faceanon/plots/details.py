@@ -122,7 +122,7 @@ CURVE_LABELS = LOSS_LABELS | {'d_accuracy': "top-1 of the game's D (%)"}
 @rc_context(STYLE)
 def plot_curve_span(
     rows:list[dict],        # as for `plot_dynamics`
-    probes:list[dict],      # as for `plot_dynamics`; drawn beside D's accuracy only
+    probes:list[dict],      # as for `plot_dynamics`; drawn only with D's accuracy
     key:str,                # key of `CURVE_LABELS`
     window:int,             # how many logged steps are taken together
     span:tuple[int, int],   # first and last step to show
@@ -207,7 +207,7 @@ def plot_attacker_bars(
     measure:str,       # as for `attacker_rates`
     chance:float,      # value of `measure` for a guess, fraction
 ) -> Figure:           # 6 inches wide: methods from the most private to the least, with bars over seeds
-    "One column of the table, sorted, with the fixed verifier beside it (Table 2)."
+    "One column of the table, sorted, next to the fixed verifier (Table 2)."
     best = lambda s: s[measure][0]*(-1 if measure == 'eer' else 1)
     settings = sorted(aggregate_seeds(attacker_rates(rows, attacker, measure), ('method',), (measure,)), key=best)
     fixed = {s['method']: s[measure][0]

@@ -205,7 +205,7 @@ def plot_explorer(
 # %% ../../nbs/5_play/08_explorer.ipynb #1432c44d
 def hover_svg(
     fig:Figure,              # left as it is
-    titles:dict[str, str],   # `gid` of a mark -> what to show beside the pointer
+    titles:dict[str, str],   # `gid` of a mark -> what to show next to the pointer
     alt:str,                 # what the figure shows, one line
 ) -> str:                    # an `svg` element, for `ipywidgets.HTML`; the same figure gives the same text
     "A figure whose marks say what they are."

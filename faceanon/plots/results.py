@@ -193,7 +193,7 @@ def plot_dynamics(
     rows:list[dict],    # `step`, `seed`, `d_accuracy` (fraction: D's top-1 on M(f)); of `LOSS_LABELS` each the same
     probes:list[dict],  # `step`, `seed`, `accuracy` (fraction: an attacker retrained on the M of that step)
     chance:float,       # accuracy of a guess, fraction
-) -> Figure:            # 7 by 3 inches: a strip a loss term, and D's accuracy beside the probe's
+) -> Figure:            # 7 by 3 inches: a strip a loss term, and D's accuracy next to the probe's
     "The min-max game, step by step, and what it really hid (Algorithm 1)."
     terms = [t for t in LOSS_LABELS if rows and t in rows[0]]
     check_rows(rows, ('step', 'seed', *terms), ('d_accuracy',))

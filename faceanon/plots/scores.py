@@ -281,7 +281,7 @@ def plot_attack(
 def plot_accuracies(
     rows:Sequence[dict],  # `method`, `judge`, `answers` (count), and the fractions `accuracy`, `low`, `high`
 ) -> Figure:              # 3.6 inches wide: a line a method and judge, in the rows' order
-    "Share of right answers with its interval, beside one half."
+    "Share of right answers with its interval, next to one half."
     check_rows(rows, ('method', 'judge', 'answers'), ('accuracy', 'low', 'high'))
     fig = Figure(figsize=(3.6, .7 + .22*len(rows)), layout='constrained')
     ax = fig.subplots()
