@@ -36,7 +36,8 @@ def test_a_quiz_is_balanced_and_the_same_for_the_same_seed():
 def test_wilson_is_the_published_formula(right, of):
     z = 1.959963984540054
     centre, half = right + z*z/2, z*(right*(of - right)/of + z*z/4)**.5
-    assert wilson_interval(right, of) == pytest.approx(((centre - half)/(of + z*z), (centre + half)/(of + z*z)), abs=1e-9)
+    ends = (centre - half)/(of + z*z), (centre + half)/(of + z*z)
+    assert wilson_interval(right, of) == pytest.approx(ends, abs=1e-9)
 
 
 def test_answers_survive_a_line_cut_short_and_wrong_ones_are_refused(tmp_path):
