@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ATTACKER_LABELS', 'PRIVACY_LABELS', 'join_points', 'short_points', 'point_position', 'describe_point',
-           'draw_staircase', 'plot_explorer', 'hover_svg', 'plot_point_card']
+           'plot_explorer', 'hover_svg', 'plot_point_card']
 
 # %% ../../nbs/5_play/08_explorer.ipynb #b0dfe294
 import io
@@ -100,7 +100,7 @@ def describe_point(
             f"worst attacker: EER {percent(point['eer'], 'worst')}, rank-1 {percent(point['rank1'], 'worst')}")
 
 # %% ../../nbs/5_play/08_explorer.ipynb #8ccb4187
-def draw_staircase(
+def _draw_staircase(
     ax:Axes,                            # drawn into
     places:list[tuple[float, float]],   # fractions
     **style,                            # of the line
@@ -131,7 +131,7 @@ def _draw_crafted_staircase(
     **style,                            # of the line
 ) -> None:                              # adds a line in per cent
     "The frontier of the methods without training; of all points where there are none."
-    draw_staircase(ax, [s for s, p in zip(places, points) if p['crafted']] or places, **style)
+    _draw_staircase(ax, [s for s, p in zip(places, points) if p['crafted']] or places, **style)
 
 # %% ../../nbs/5_play/08_explorer.ipynb #a6b563c1
 def _draw_points(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURE_LABELS', 'heat_cells', 'draw_method_labels', 'markdown_table', 'per_class', 'plot_per_class', 'wrap_heading',
-           'per_class_markdown', 'attacker_grid', 'worst_attacker', 'plot_attackers', 'attackers_markdown']
+           'per_class_markdown', 'attacker_grid', 'plot_attackers', 'attackers_markdown']
 
 # %% ../../nbs/5_play/03_method_tables.ipynb #3bf837b8
 from collections.abc import Sequence
@@ -125,7 +125,7 @@ def attacker_grid(
     return methods, attackers, np.array([[[found.get((m, a), empty)[k][0] for a in attackers] for m in methods]
                                          for k in MEASURE_LABELS])
 
-def worst_attacker(
+def _worst_attacker(
     values:Float[np.ndarray, "measures methods attackers"],  # as from `attacker_grid`
 ) -> np.ndarray:                                             # bool, same shape: who reads most (ties all count)
     "The attacker that counts: lowest EER, highest everything else."
@@ -150,7 +150,7 @@ def plot_attackers(
     draw_method_labels(ax, (x - 0.08, top), h, [*methods, 'chance'])
     for i, (key, title) in enumerate(MEASURE_LABELS.items()):
         left = x + i*(gap + w*len(attackers))
-        heat_cells(ax, (left, top), (w, h), values[i], shade[i], worst_attacker(values)[i])
+        heat_cells(ax, (left, top), (w, h), values[i], shade[i], _worst_attacker(values)[i])
         ax.text(left + w*len(attackers)/2, 0.1 + h/2, f'{100*chance[i]:.1f}', ha='center', va='center_baseline',
                 color=PLAIN)
         ax.text(left, top + 0.82, title if key != 'tar' else f'TAR (%) at FAR {100*far:g} %', weight='bold', fontsize=7)
@@ -166,7 +166,7 @@ def attackers_markdown(
 ) -> str:                 # per cent, the worst attacker of each measure in bold
     "The same table for a README (Table 2)."
     methods, attackers, values = attacker_grid(rows)
-    bold = worst_attacker(values)
+    bold = _worst_attacker(values)
     cell = lambda v, b: '' if np.isnan(v) else f'**{100*v:.1f}**' if b else f'{100*v:.1f}'
     names = ['EER', 'rank-1', 'AUC', f'TAR@{100*far:g}%']
     header = ['method', *(f'{n} {a}' for n in names for a in attackers)]

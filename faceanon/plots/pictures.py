@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['picture_to_text', 'picture_from_text', 'draw_picture', 'draw_boxes', 'draw_guesses', 'plot_teaser',
-           'plot_handcrafted', 'plot_qualitative', 'draw_arrow', 'draw_player', 'plot_architecture',
-           'draw_player_arrows']
+           'plot_handcrafted', 'plot_qualitative', 'plot_architecture']
 
 # %% ../../nbs/5_play/04_pictures.ipynb #e52f9e86
 import base64
@@ -187,7 +186,7 @@ def plot_qualitative(
     return fig
 
 # %% ../../nbs/5_play/04_pictures.ipynb #plots76
-def draw_arrow(
+def _draw_arrow(
     ax:Axes,                     # a board
     points:Sequence[tuple[float, float]],  # corners of the path, inches; the head is at the last
     colour:str = PLAIN,          # of line and head
@@ -198,7 +197,7 @@ def draw_arrow(
     ax.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle=head, mutation_scale=7, color=colour, lw=1,
                                  shrinkA=0, shrinkB=0, zorder=2))
 
-def draw_player(
+def _draw_player(
     ax:Axes,                      # a board
     centre:tuple[float, float],   # inches
     letter:str,                   # M, D or A
@@ -237,10 +236,10 @@ def plot_architecture(
     draw_picture(ax, pasted, 3.375, 0.14, 1.0, ACCENT)
     draw_picture(ax, pasted, 5.85, 0.14, 1.0, THIRD)
     draw_boxes(ax, row['boxes'], pasted.shape[:2], 5.85, 0.14, 1.0, size=5)
-    return draw_player_arrows(fig, row, mid)
+    return _draw_player_arrows(fig, row, mid)
 
 # %% ../../nbs/5_play/04_pictures.ipynb #950c1f06
-def draw_player_arrows(
+def _draw_player_arrows(
     fig:Figure,   # a board with the pictures of `plot_architecture`
     row:dict,     # as for `plot_architecture`
     mid:float,    # height of the middle line, inches
@@ -249,21 +248,21 @@ def draw_player_arrows(
     ax = fig.axes[0]
     ax.text(2.83, mid + 0.4, 'M', fontsize=13, weight='bold', color=ACCENT, ha='center')
     ax.text(2.83, mid - 0.33, 'code', fontsize=6.5, color=ACCENT, ha='center')
-    draw_player(ax, (4.9, 2.72), 'D', 'who is it?', PAPER)
-    draw_player(ax, (5.1, 0.65), 'A', 'what is done?', THIRD)
+    _draw_player(ax, (4.9, 2.72), 'D', 'who is it?', PAPER)
+    _draw_player(ax, (5.1, 0.65), 'A', 'what is done?', THIRD)
     for path in ([(1.05, mid), (1.38, mid)], [(2.05, mid), (2.28, mid)], [(3.36, mid), (3.53, mid)],
                  [(1.725, mid + 0.325), (1.725, 2.86), (4.57, 2.86)], [(3.875, mid + 0.325), (3.875, 2.6), (4.57, 2.6)],
                  [(0.55, mid - 0.5), (0.55, 0.64), (3.35, 0.64)], [(3.875, mid - 0.325), (3.875, 1.16)],
                  [(4.375, 0.65), (4.77, 0.65)], [(5.42, 0.65), (5.83, 0.65)]):
-        draw_arrow(ax, path)
+        _draw_arrow(ax, path)
     for x, y, text in ((0.55, mid + 0.56, 'frame $v$'), (1.9, mid + 0.38, 'face $f$'), (4.24, mid, '$M(f)$'),
                        (1.5, 0.68, "everything else in $v$"), (3.9, 1.25, "  paste"), (3.875, 0.03, "$v'$")):
         ax.text(x, y, text, ha='left' if x in (1.9, 4.24, 3.9) else 'center', fontsize=7, va='baseline')
     for key, y, text in (('names_original', 2.74, '$f$'), ('names_anonymized', 2.2, '$M(f)$')):
         draw_guesses(ax, row[key][:3], row['true_name'], 6.12, y, 0.5, 0.36)
         ax.text(6.12, y + 0.385, f'D on {text}', fontsize=6.5, color=PAPER)
-    draw_arrow(ax, [(5.23, 2.72), (5.5, 2.72)])
-    draw_arrow(ax, [(1.725, mid - 0.36), (1.725, 1.18), (3.7, 1.18), (3.7, mid - 0.36)], ACCENT)
+    _draw_arrow(ax, [(5.23, 2.72), (5.5, 2.72)])
+    _draw_arrow(ax, [(1.725, mid - 0.36), (1.725, 1.18), (3.7, 1.18), (3.7, mid - 0.36)], ACCENT)
     for x, y, text, colour in ((2.7, 1.07, r'$\mathcal{L}_{1}=\lambda\,\|M(f)-f\|_1$', ACCENT),
                                (5.62, 2.07, r'$\mathcal{L}_{adv}$: D names $f$ and $M(f)$, M hides the name', PAPER),
                                (5.85, 1.27, r'$\mathcal{L}_{det}$: M and A find the action', THIRD)):

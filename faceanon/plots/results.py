@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRADEOFF_KEYS', 'LOSS_LABELS', 'pareto_frontier', 'tradeoff_panel', 'plot_tradeoff', 'tradeoff_legend',
-           'plot_seed_curve', 'reference_line', 'plot_lambda_sweep', 'running_mean', 'plot_dynamics', 'plot_trace',
-           'plot_ablation']
+           'reference_line', 'plot_lambda_sweep', 'running_mean', 'plot_dynamics', 'plot_trace', 'plot_ablation']
 
 # %% ../../nbs/5_play/02_results.ipynb #plots02
 from collections.abc import Sequence
@@ -109,7 +108,7 @@ def tradeoff_legend() -> list[Line2D]:  # handles for a figure's legend
             Line2D([], [], ls=(0, (4, 3)), lw=0.7, color=PLAIN, label='chance')]
 
 # %% ../../nbs/5_play/02_results.ipynb #plots33
-def plot_seed_curve(
+def _plot_seed_curve(
     ax:Axes,              # drawn into
     settings:list[dict],  # from `aggregate_seeds`, in the order of the axis
     key:str,              # which number
@@ -150,10 +149,10 @@ def plot_lambda_sweep(
                                ('map50_near', 'eer_worst', 'l1', 'ssim'))
     fig = Figure(figsize=(7, 2.3), layout='constrained')
     near, eer, like = panels = fig.subplots(1, 3)
-    heights = {k: plot_seed_curve(ax, settings, k, ACCENT).get_ydata() for ax,
+    heights = {k: _plot_seed_curve(ax, settings, k, ACCENT).get_ydata() for ax,
                k in ((near, 'map50_near'), (eer, 'eer_worst'))}
-    plot_seed_curve(like, settings, 'ssim', PAPER, 1, 's')
-    plot_seed_curve(like, settings, 'l1', THIRD, 1)
+    _plot_seed_curve(like, settings, 'ssim', PAPER, 1, 's')
+    _plot_seed_curve(like, settings, 'l1', THIRD, 1)
     for ax in panels:
         ax.set(xticks=range(len(settings)), xlim=(-0.4, len(settings) - 0.6), xlabel=xlabel)
         ax.set_xticklabels([f"{s['value']:g}" for s in settings])
