@@ -13,6 +13,7 @@ import base64
 import io
 from collections.abc import Callable
 from html import escape
+from textwrap import fill
 
 from matplotlib.figure import Figure
 
@@ -57,7 +58,8 @@ def provenance_output(
     if not files: raise ValueError("no file is named")
     first, *others = files
     more = f" and {len(others)} more" if others else ''
-    text = '\n\n'.join('\n'.join([f'figures/data/{name}.json', *(f'  {k}: {v}' for k, v in p.items())])
+    def wrap(k, v): return fill(f'{k}: {v}', 110, initial_indent='  ', subsequent_indent='    ')
+    text = '\n\n'.join('\n'.join([f'figures/data/{name}.json', *(wrap(k, v) for k, v in p.items())])
                        for name, p in files.items())
     return HTML(f'<details><summary>Where these numbers come from: {escape(first)}.json{more}, '
                 f'{escape(run(files[first]))}</summary><pre>{escape(text)}</pre></details>')
