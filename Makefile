@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures test reproduce train real peers lab docs clean
+.PHONY: figures tables test reproduce train real peers lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -36,6 +36,10 @@ endef
 # Draws every figure from committed numbers, then recomputes the heart of them and compares.
 figures: $(INSTALLED)
 	$(call run_notebooks,$(STUDIES) nbs/reproduce/05_heart.ipynb)
+
+# Writes the tables of README.md and of the model card from committed numbers.
+tables: $(INSTALLED)
+	.venv/bin/python -c "from faceanon.plots.tables import write_tables; print('written:', *write_tables() or ['nothing'])"
 
 test: $(INSTALLED)
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup tests
