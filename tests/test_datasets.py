@@ -8,20 +8,9 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from faceanon.data.lfw import (
-    FACE_COLUMNS,
-    JHMDB,
-    LFW,
-    DataError,
-    boxes_from_masks,
-    clip_source,
-    data_folder,
-    drop_shared_sources,
-    lfw_pairs,
-    read_face_table,
-    read_jhmdb_split,
-    read_video,
-)
+from faceanon.data.files import FACE_COLUMNS, DataError, data_folder, read_face_table
+from faceanon.data.jhmdb import JHMDB, boxes_from_masks, clip_source, drop_shared_sources, read_jhmdb_split, read_video
+from faceanon.data.lfw import LFW, lfw_pairs
 from faceanon.faces import crop_faces, enlarge_boxes, to_float
 
 PEOPLE = dict(train=dict(Ann=3, Bob=2), test=dict(Cleo=2, Dan=1))
@@ -144,7 +133,7 @@ def test_lfw_pairs_name_items(whole):
     i, j, same = lfw_pairs(faces).T.tolist()
     ids = [identity for identity, _ in faces.pictures]
     assert [int(ids[a] == ids[b]) for a, b in zip(i, j)] == same == [1, 0]
-    with pytest.raises(DataError, match="line 3: .'Dan', 1. is not in the"):
+    with pytest.raises(DataError, match="line 3: .'Dan', 1. is not in the test split"):
         lfw_pairs(LFW('test', min_pictures=2, root=whole))
 
 

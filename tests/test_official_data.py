@@ -17,32 +17,23 @@ from PIL import Image
 from scipy.io import savemat
 from test_datasets import FRAMES, MASK, VIDEO, face_row, make_jhmdb, make_lfw, write_clip
 
-from faceanon.data import casia
+from faceanon.data import daly
 from faceanon.data import files as data_files
-from faceanon.data.casia import (
-    ARCFACE_POINTS,
-    CASIA,
-    CASIA_SPLITS,
-    DALY,
-    DALY_FILE,
-    JHMDBTubes,
-    list_daly_key_frames,
-    read_daly_annotations,
-    read_frame_at,
-    split_identities,
-)
+from faceanon.data.casia import ARCFACE_POINTS, CASIA, CASIA_SPLITS, split_identities
 from faceanon.data.check import check_data, make_face_table, write_face_table
-from faceanon.data.files import DataError, image_size, read_image, read_pickle, scan_files, scan_index_path
-from faceanon.data.lfw import (
+from faceanon.data.daly import DALY, DALY_FILE, list_daly_key_frames, read_daly_annotations, read_frame_at
+from faceanon.data.files import (
     FACE_COLUMNS,
-    JHMDB,
-    LFW,
-    find_lfw_images,
-    lfw_folds,
-    lfw_pairs,
-    list_frame_files,
+    DataError,
+    image_size,
     read_face_table,
+    read_image,
+    read_pickle,
+    scan_files,
+    scan_index_path,
 )
+from faceanon.data.jhmdb import JHMDB, JHMDBTubes, list_frame_files
+from faceanon.data.lfw import LFW, find_lfw_images, lfw_folds, lfw_pairs
 
 PEOPLE = [f'{i:07d}' for i in range(45, 65)]
 
@@ -622,8 +613,8 @@ def test_jhmdb_goes_on_without_bad_clips_and_says_so(broken, fault):
 def test_masks_are_read_once(broken, monkeypatch):
     monkeypatch.setattr(data_files, 'MIN_SCAN_SECONDS', 0)
     first = JHMDB('test', root=broken)
-    import faceanon.data.lfw
-    monkeypatch.setattr(faceanon.data.lfw, 'loadmat', lambda *a, **k: pytest.fail("read again"))
+    import faceanon.data.jhmdb
+    monkeypatch.setattr(faceanon.data.jhmdb, 'loadmat', lambda *a, **k: pytest.fail("read again"))
     again = JHMDB('test', root=broken)
     assert torch.equal(first.clips[0].boxes, again.clips[0].boxes) and again.clips[0].boxes.dtype == torch.float32
 
@@ -782,8 +773,8 @@ def test_dalys_pickle_may_lie_where_the_authors_put_it(broken):
 def test_every_frame_is_found_by_its_time(tmp_path, monkeypatch):
     "Also in the middle of a group of pictures, at the start and at the end."
     write_video(tmp_path/'v.mp4')
-    real, since = casia._frame_before, []
-    monkeypatch.setattr(casia, '_frame_before', lambda *given: since.append(given[2]) or real(*given))
+    real, since = daly._frame_before, []
+    monkeypatch.setattr(daly, '_frame_before', lambda *given: since.append(given[2]) or real(*given))
     for n in range(50):
         assert read_frame_at(tmp_path/'v.mp4', (n + .5)/25).float().mean() == pytest.approx(4*n, abs=3)
         assert read_frame_at(tmp_path/'v.mp4', n/25).float().mean() == pytest.approx(4*max(n - 1, 0), abs=3)
@@ -795,12 +786,12 @@ def test_every_frame_is_found_by_its_time(tmp_path, monkeypatch):
 def test_a_seek_that_lands_too_late_starts_again(tmp_path, monkeypatch):
     "Some containers have an index that is wrong."
     write_video(tmp_path/'v.mp4')
-    real, since = casia._frame_before, []
+    real, since = daly._frame_before, []
 
     def late(video, stream, start, time):
         since.append(start)
         return real(video, stream, start + 1 if start else 0, time)
-    monkeypatch.setattr(casia, '_frame_before', late)
+    monkeypatch.setattr(daly, '_frame_before', late)
     assert read_frame_at(tmp_path/'v.mp4', .3).float().mean() == pytest.approx(28, abs=3)
     assert since == [pytest.approx(.2), 0]
     since.clear()

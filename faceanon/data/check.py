@@ -16,11 +16,12 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from .casia import (casia_folder, daly_video_path, list_casia, list_daly_key_frames, list_visible,
-                                 read_key_frame)
+from .casia import casia_folder, list_casia, list_visible
+from .daly import daly_video_path, list_daly_key_frames, read_key_frame
 from .files import DataError, check_on_bad, data_folder, read_image, warn_skipped
-from .lfw import (FACE_COLUMNS, JHMDB_FOLDERS, face_table_name, find_lfw_images, lfw_key, read_clip,
-                               read_face_table, read_jhmdb_split, read_lfw_pairs, read_lfw_people)
+from .files import FACE_COLUMNS, read_face_table
+from .jhmdb import JHMDB_FOLDERS, read_clip, read_jhmdb_split
+from .lfw import face_table_name, find_lfw_images, lfw_key, read_lfw_pairs, read_lfw_people
 from ..faces import to_float
 
 # %% ../../nbs/1_data/09_check.ipynb #62279f60
