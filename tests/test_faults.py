@@ -14,6 +14,7 @@ from torch import nn
 from toy_game import CFG, changed, toy_batch, toy_data, toy_nets, weights
 
 from faceanon.config import DECODER_LOSSES, seed_everything
+from faceanon.data.synthetic_people import PEOPLE
 
 # --- planting ---
 
@@ -183,7 +184,7 @@ def check_world_obeys_its_seed(world):
     assert torch.equal(picture(3, 5), picture(3, 5))
     assert not torch.equal(picture(3, 5), picture(3, 6))
     assert not torch.equal(picture(3, 5), picture(4, 5))
-    def frame(number): return world.make_frame(world.PEOPLE['train'], number, 64)[0]
+    def frame(number): return world.make_frame(PEOPLE['train'], number, 64)[0]
     assert torch.equal(frame(1), frame(1))
     assert not torch.equal(frame(1), frame(2))
 

@@ -14,7 +14,7 @@ from torch import nn
 from toy_game import CFG, changed, same, seeded, toy_batch, toy_data, toy_nets, weights
 
 from faceanon.config import DECODER_LOSSES, PAPER_OBJECTIVE, seed_everything
-from faceanon.data.synthetic import ACTIONS
+from faceanon.data.synthetic_people import ACTIONS
 from faceanon.models.action_detector import mobilenet_detector
 from faceanon.models.anonymizer import PaperGenerator
 from faceanon.models.discriminator import LatentClassifier, PlainCNN, SmallSphereFace, SphereFace20

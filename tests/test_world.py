@@ -16,7 +16,20 @@ import torch
 from scipy.stats import chisquare, ks_2samp
 
 from faceanon.data import synthetic as world
+from faceanon.data import synthetic_people
 from faceanon.data.synthetic import (
+    animate_appearance,
+    draw_scene,
+    face_box,
+    face_landmarks,
+    make_clip,
+    make_face,
+    make_frame,
+    place_people,
+    simulate_camera,
+)
+from faceanon.data.synthetic_bodies import draw_person, far_hand_positions
+from faceanon.data.synthetic_people import (
     ACTIONS,
     FACE_PAD,
     FAR_ACTIONS,
@@ -24,19 +37,8 @@ from faceanon.data.synthetic import (
     NEAR_ACTIONS,
     PEOPLE,
     Appearance,
-    animate_appearance,
-    draw_person,
-    draw_scene,
-    face_box,
-    face_landmarks,
-    far_hand_positions,
-    make_clip,
-    make_face,
-    make_frame,
     make_identity,
-    place_people,
     sample_appearance,
-    simulate_camera,
 )
 from faceanon.faces import batch_boxes, enlarge_boxes
 
@@ -128,7 +130,7 @@ def test_another_version_is_another_world(monkeypatch):
     who = make_identity(0)
     monkeypatch.setattr(world, 'make_identity', lambda person: who)  # the rest must change too
     before = [digest(*pieces(n)) for n in names]
-    monkeypatch.setattr(world, 'VERSION', world.VERSION + 1)
+    for module in (world, synthetic_people): monkeypatch.setattr(module, 'VERSION', module.VERSION + 1)
     after = [digest(*pieces(n)) for n in names]
     assert [a == b for a, b in zip(before, after)] == [False]*3 and make_identity(0) != who
 

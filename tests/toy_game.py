@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from faceanon.config import get_preset, seed_everything
-from faceanon.data.synthetic import ACTIONS, PEOPLE, make_face, make_frame
+from faceanon.data.synthetic import make_face, make_frame
+from faceanon.data.synthetic_people import ACTIONS, PEOPLE
 from faceanon.models.action_detector import small_detector
 from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.discriminator import LatentClassifier, SmallSphereFace
