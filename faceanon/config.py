@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'BACKBONES', 'DECODER_LOSSES', 'PAPER_OBJECTIVE', 'PRESETS', 'RENAMED_SETTINGS', 'TrainConfig',
-           'get_preset', 'translate_settings', 'preset_from_env', 'seed_everything', 'pick_device', 'project_root',
-           'runs_dir', 'figures_dir', 'write_json', 'provenance']
+           'drop_step', 'get_preset', 'translate_settings', 'preset_from_env', 'seed_everything', 'pick_device',
+           'project_root', 'runs_dir', 'figures_dir', 'write_json', 'provenance']
 
 # %% ../nbs/1_data/01_config.ipynb #f20b6b23
 import json
@@ -62,7 +62,8 @@ class TrainConfig:
     batch_frames:int = 6        # frames a step
     lr_m:float = 1e-3           # Adam, M; 3e-4 in the paper
     lr_d:float = 1e-3           # Adam, D; 3e-4 in the paper
-    lr_drop:float = .3          # M and A learn this much slower after 7/12 of the steps; .1 in the paper
+    lr_drop:float = .3          # factor on the rates of M and A from `lr_drop_step` on; .1 in the paper
+    lr_drop_step:int = 584      # the first step with the lower rate; a longer run keeps it
     lr_a:float = 3e-4           # Adam, A in the game; 1e-3 in the paper
     a_warmup:int = 1800         # steps of A on original frames before the game
     warmup_lr:float = 2e-3      # AdamW, A when it learns names; half of it when it learns places too
@@ -81,7 +82,8 @@ class TrainConfig:
             pad=self.pad >= 1, objective=self.objective in OBJECTIVES, decoder=self.decoder in DECODER_LOSSES,
             source=self.source in ('world', 'real'), backbone=self.backbone in BACKBONES,
             d_start=self.d_start in ('fresh', 'verifier'),
-            steps=self.steps >= 0, margin=self.margin >= 1, d_pool=self.d_pool >= 1, d_steps=self.d_steps >= 1,
+            steps=self.steps >= 0, lr_drop_step=self.lr_drop_step >= 0, margin=self.margin >= 1,
+            d_pool=self.d_pool >= 1, d_steps=self.d_steps >= 1,
             people=self.people >= (3 if self.source == 'world' else 2),  # a frame of the world shows up to three
             m_noise=self.m_noise > 0 or self.m_noise == 0 == self.rate_weight,  # without noise a rate means nothing
             checkpoint_every=self.checkpoint_every >= 1, seed=self.seed >= 0)
@@ -108,23 +110,33 @@ PRESETS = dict(
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),
 )
 
+# %% ../nbs/1_data/01_config.ipynb #907e3691
+def drop_step(
+    steps:int,  # of a run
+) -> int:       # the first step after 7/12 of them
+    "Where the presets lower the rates of M and A, as in the paper's schedule."
+    return -(-7*steps//12)
+
 def get_preset(
     name:str,     # one of `PRESETS`
     **changes,    # fields of `TrainConfig` to set otherwise
 ) -> TrainConfig: # ValueError for an unknown name, TypeError for an unknown field
-    "A preset, with changes."
+    "A preset, with changes. Unless `lr_drop_step` is given, the rates drop after 7/12 of the steps."
     if name not in PRESETS: raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
     known = {f.name for f in fields(TrainConfig)}
     if unknown := sorted(set(changes) - known): raise TypeError(f"TrainConfig has no {', '.join(unknown)}")
-    return TrainConfig(**dict(preset=name) | PRESETS[name] | changes)
+    settings = dict(preset=name) | PRESETS[name] | changes
+    return TrainConfig(**dict(lr_drop_step=drop_step(settings.get('steps', TrainConfig.steps))) | settings)
 
+# %% ../nbs/1_data/01_config.ipynb #473d5308
 RENAMED_SETTINGS = dict(read_weight='code_adv_weight')  # in older checkpoints and results: field of `TrainConfig`
 
 def translate_settings(
     settings:dict,  # as a checkpoint or a result holds them
 ) -> dict:          # the same values, by the names of `TrainConfig`
-    "Settings that were stored under an earlier name of a field."
-    return {RENAMED_SETTINGS.get(name, name): value for name, value in settings.items()}
+    "Settings that were stored under an earlier name of a field, or before `lr_drop_step` was one."
+    named = {RENAMED_SETTINGS.get(name, name): value for name, value in settings.items()}
+    return (dict(lr_drop_step=drop_step(named['steps'])) if 'steps' in named else {}) | named
 
 def preset_from_env(
     default:str='small',  # when FACEANON_PRESET is not set

@@ -19,25 +19,11 @@ from faceanon.models.action_detector import mobilenet_detector
 from faceanon.models.anonymizer import PaperGenerator
 from faceanon.models.discriminator import LatentClassifier, PlainCNN, SmallSphereFace, SphereFace20
 from faceanon.models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, MobileFaceNet
-from faceanon.training import adversarial as training
-from faceanon.training.adversarial import (
-    TrainData,
-    adversarial_steps,
-    finetune_a,
-    frozen,
-    load_checkpoint,
-    make_optimizers,
-    read_checkpoint,
-    read_log,
-    reset_network,
-    run_training,
-    sample_batch,
-    save_checkpoint,
-    train_identity_classifier,
-    update_d,
-    update_ma,
-    warm_up_a,
-)
+from faceanon.training import checkpoints
+from faceanon.training.adversarial import adversarial_steps, frozen, make_optimizers, reset_network, update_d, update_ma
+from faceanon.training.checkpoints import load_checkpoint, read_checkpoint, read_log, run_training, save_checkpoint
+from faceanon.training.players import TrainData, sample_batch
+from faceanon.training.supervised import finetune_a, train_identity_classifier, warm_up_a
 
 
 def equal_checkpoints(one, other):
@@ -89,6 +75,38 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_end(tmp_path, stop, changes)
     assert read_log(tmp_path/'stopped'/'log.jsonl') == rows
 
 
+@pytest.mark.parametrize('changes', [{}, AS_IN_THE_PAPER | dict(d_steps=2, d_restart=5)], ids=['ours', 'paper'])
+@pytest.mark.parametrize('lr_drop_step', [2, 9], ids=['drop before', 'drop after'])
+def test_a_longer_run_is_the_run_that_was_longer_from_the_start(tmp_path, changes, lr_drop_step):
+    cfg = replace(CFG, steps=12, lr_drop_step=lr_drop_step, checkpoint_every=3, **changes)
+    whole = list(run_training(tmp_path/'whole', toy_nets(cfg), toy_data(), cfg))
+    rows = [row for steps in (6, 12)
+            for row in run_training(tmp_path/'extended', toy_nets(cfg), toy_data(), replace(cfg, steps=steps))]
+    assert rows == whole
+    equal_checkpoints(tmp_path/'whole'/'last.safetensors', tmp_path/'extended'/'last.safetensors')
+
+
+def test_the_rates_drop_where_they_are_told_to():
+    nets, cfg = toy_nets(), replace(CFG, steps=4, lr_m=1e-3, lr_a=1e-4, lr_drop=.5, lr_drop_step=3)
+    opts, seen = make_optimizers(nets, cfg), []
+    opts[1].register_step_pre_hook(lambda opt, *_: seen.append([group['lr'] for group in opt.param_groups]))
+    list(adversarial_steps(nets, toy_data(), cfg, opts))
+    assert seen == [[1e-3, 1e-4]]*3 + [[5e-4, 5e-5]]
+
+
+def test_another_drop_is_refused_and_an_old_checkpoint_has_the_drop_of_its_length(kept):
+    path, nets, opts = kept
+    with pytest.raises(ValueError, match=r"'lr_drop_step': \(9, 2\)"):
+        load_checkpoint(path, nets, opts, seeded(0), replace(CFG, lr_drop_step=9))
+    tensors, meta = read_checkpoint(path)
+    config = json.loads(meta['config'])
+    assert config.pop('lr_drop_step') == 2 and config['steps'] == 3
+    save_file(tensors, path, metadata=meta | dict(config=json.dumps(config)))
+    assert load_checkpoint(path, nets, opts, seeded(0), replace(CFG, steps=9)) == 3
+    with pytest.raises(ValueError, match='lr_drop_step'):
+        load_checkpoint(path, nets, opts, seeded(0), replace(CFG, lr_drop_step=9))
+
+
 def real_nets(cfg):
     "The players of the preset `real`, with random weights in place of those that others trained."
     nets = toy_nets(cfg)
@@ -122,9 +140,10 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_last_one(tmp_path, mo
     def disk_full(tensors, to, metadata):
         Path(to).write_bytes(b'half')
         raise OSError("no space left on device")
-    monkeypatch.setattr(training, 'save_file', disk_full)
+    monkeypatch.setattr(checkpoints, 'save_file', disk_full)
     with pytest.raises(OSError, match='no space'): save_checkpoint(path, nets, opts, seeded(0), CFG, 2)
     assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ['last.safetensors']
     assert load_checkpoint(path, nets, opts, seeded(0), CFG) == 1
 
 

@@ -14,7 +14,8 @@ from faceanon.data.synthetic_people import ACTIONS, PEOPLE
 from faceanon.models.action_detector import small_detector
 from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.discriminator import LatentClassifier, SmallSphereFace
-from faceanon.training import adversarial as training
+from faceanon.training import players
+from faceanon.training.checkpoints import run_training
 
 CFG = get_preset('toy', face_size=32, frame_size=96, steps=3, d_pool=2, d_restart=5, r_steps=1, checkpoint_every=2)
 
@@ -25,13 +26,13 @@ def toy_data(cfg=CFG):
     frames, targets = zip(*[make_frame(people, i, cfg.frame_size) for i in range(8)])
     faces = [make_face(p, i, cfg.face_size) for p in people for i in range(cfg.faces_per_person)]
     ids = torch.arange(cfg.people).repeat_interleave(cfg.faces_per_person)
-    return training.TrainData(torch.stack(faces), ids, torch.stack(frames), list(targets))
+    return players.TrainData(torch.stack(faces), ids, torch.stack(frames), list(targets))
 
 
 def toy_nets(cfg=CFG, loudness=1.):
     "`loudness` turns up the code of M, which is silent at first."
     seed_everything(cfg.seed)
-    nets = training.Networks(
+    nets = players.Networks(
         Anonymizer(cfg.m_width, blocks=1, noise=cfg.m_noise),
         nn.ModuleList(SmallSphereFace(cfg.people, cfg.d_width) for _ in range(cfg.d_pool)),
         small_detector(len(ACTIONS), cfg.frame_size, 8), LatentClassifier(cfg.people, width=16))
@@ -42,7 +43,7 @@ def toy_nets(cfg=CFG, loudness=1.):
 def seeded(seed): return torch.Generator().manual_seed(seed)
 
 
-def toy_batch(cfg=CFG, seed=0): return training.sample_batch(toy_data(), cfg, seeded(seed))
+def toy_batch(cfg=CFG, seed=0): return players.sample_batch(toy_data(), cfg, seeded(seed))
 
 
 def weights(nets): return {name: [p.detach().clone() for p in net.parameters()] for name, net in vars(nets).items()}
@@ -59,4 +60,4 @@ if __name__ == '__main__':
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
     cfg = replace(CFG, steps=steps)
     # so that nobody is done too early
-    for _ in training.run_training(folder, toy_nets(cfg), toy_data(), cfg): time.sleep(.1)
+    for _ in run_training(folder, toy_nets(cfg), toy_data(), cfg): time.sleep(.1)
