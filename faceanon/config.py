@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .atomic import atomic_write
+
 # %% ../nbs/1_data/01_config.ipynb #50228ca7
 OBJECTIVES = ('confusion', 'negative')
 BACKBONES = ('small', 'mobilenet', 'resnet101')
@@ -187,10 +189,7 @@ def write_json(
     value,       # what `json` can write; NaN is refused
 ) -> None:       # writes the file
     "Write aside, then rename."
-    path = Path(path)
-    aside = path.with_name(path.name + '.part')
-    aside.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-    os.replace(aside, path)
+    with atomic_write(path) as aside: aside.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
 
 # %% ../nbs/1_data/01_config.ipynb #2abf2dbe
 def provenance(

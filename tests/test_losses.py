@@ -10,11 +10,8 @@ from faceanon.training.losses import (
     angular_margin,
     angular_softmax_loss,
     anneal_weight,
-    capacity_loss,
     check_finite,
     confusion_loss,
-    identity_mmd,
-    identity_scatter,
     negative_loss,
     photorealistic_loss,
     rate_loss,
@@ -173,73 +170,6 @@ def test_rate_is_the_divergence_it_says(noise):
         q, p = torch.distributions.Normal(code, noise), torch.distributions.Normal(torch.zeros_like(code), noise)
         total += torch.distributions.kl_divergence(q, p).sum().item()/8
     assert rate_loss(codes, noise).item() == pytest.approx(total)
-    assert capacity_loss(codes, noise).item() < total
-    assert capacity_loss(codes + 3, noise).item() == pytest.approx(capacity_loss(codes, noise).item())
-
-
-def slow_scatter(codes):
-    "One-way analysis of variance, entry by entry."
-    p, v, d = codes.shape
-    shares = []
-    for j in range(d):
-        z = codes[:, :, j].tolist()
-        means = [sum(views)/v for views in z]
-        grand = sum(means)/p
-        within = sum((value - m)**2 for views, m in zip(z, means) for value in views)/(p*(v - 1))
-        total = sum((value - grand)**2 for views in z for value in views)/(p*v - 1)
-        between = sum((m - grand)**2 for m in means)/(p - 1) - within/v
-        assert (total - within) == pytest.approx(between*(p*v - v)/(p*v - 1))  # the share's numerator is ANOVA's
-        shares.append(1 - within/total)
-    return sum(shares)/d
-
-
-def test_identity_scatter_is_anova():
-    codes = torch.randn(5, 3, 4).double() + torch.randn(5, 1, 4).double()
-    assert identity_scatter(codes).item() == pytest.approx(slow_scatter(codes))
-    assert identity_scatter(7*codes + 2).item() == pytest.approx(slow_scatter(codes))
-    assert identity_scatter(torch.randn(6, 1, 4).expand(6, 3, 4)).item() == pytest.approx(1)
-    assert identity_scatter(torch.ones(4, 2, 3)).item() == 0
-
-
-@pytest.mark.parametrize('shape', [(2, 2, 200), (4, 8, 50), (64, 2, 50)])
-def test_identity_scatter_of_nobody_is_zero_on_average(shape):
-    drawn = torch.stack([identity_scatter(torch.randn(shape)) for _ in range(300)])
-    assert drawn.mean().abs() < 5*drawn.std()/300**.5
-
-
-def slow_mmd(codes, h):
-    "Person by person, pair by pair."
-    p, v, _ = codes.shape
-    k = lambda a, b: math.exp(-(a - b).square().sum().item()/(2*h*h))
-    total = 0.
-    for i in range(p):
-        own = [*codes[i]]
-        others = [z for j in range(p) if j != i for z in codes[j]]
-        pairs = lambda zs: [k(a, b) for m, a in enumerate(zs) for n, b in enumerate(zs) if m != n]
-        cross = [k(a, b) for a in own for b in others]
-        mean = lambda xs: sum(xs)/len(xs)
-        total += mean(pairs(own)) + mean(pairs(others)) - 2*mean(cross)
-    return total/p
-
-
-@pytest.mark.parametrize('h', [0.5, 2.])
-def test_identity_mmd_is_the_double_loop(h):
-    codes = 5 + torch.randn(4, 3, 2).double() + torch.randn(4, 1, 2).double()
-    assert identity_mmd(codes, h).item() == pytest.approx(slow_mmd(codes, h))
-    assert identity_mmd(codes.float(), h).item() == pytest.approx(slow_mmd(codes, h), abs=1e-5)
-
-
-@pytest.mark.parametrize('leak', [identity_scatter, lambda codes: identity_mmd(codes, 1.5)])
-def test_going_down_a_leak_makes_people_alike(leak):
-    torch.manual_seed(0)
-    who = torch.randn(8, 1, 3)
-    gain = torch.ones(3, requires_grad=True)
-    opt, views = torch.optim.SGD([gain], 0.2), torch.randn(8, 6, 3)
-    for _ in range(40):
-        opt.zero_grad()
-        leak(gain*who + views).backward()
-        opt.step()
-    assert gain.detach().abs().mean() < 0.7
 
 
 @pytest.mark.parametrize('ids, norms, error, says', [
@@ -262,8 +192,6 @@ def test_wrong_scores_are_refused(ids, norms, error, says):
     (lambda: confusion_loss(torch.zeros(0, 4)), "(0, 4)"),
     (lambda: photorealistic_loss(torch.zeros(2, 3, 4, 4), torch.zeros(1, 3, 4, 4), 1), "differ in shape"),
     (lambda: rate_loss(torch.zeros(2, 3), -1), "got -1"),
-    (lambda: capacity_loss(torch.zeros(1, 3), 1), "at least 2 faces"),
-    (lambda: identity_mmd(torch.zeros(1, 3, 2), 1), "p people >= 2"),
     (lambda: losses.detection_loss(dict(a=torch.zeros(2))), "{'a': (2,)}"),
 ])
 def test_wrong_arguments_are_refused(call, says):

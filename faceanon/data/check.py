@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from ..atomic import atomic_write
 from .casia import casia_folder, list_casia, list_visible
 from .daly import daly_video_path, list_daly_key_frames, read_key_frame
 from .files import DataError, check_on_bad, data_folder, read_image, warn_skipped
@@ -88,7 +89,7 @@ def _check_jhmdb(folder:Path) -> list[dict]:
     return rows + _faults('jhmdb', 'clips without a mask', [f"{masks/clip}: no such folder" for clip in clips
                                                             if clip not in here])
 
-
+# %% ../../nbs/1_data/09_check.ipynb #cd9a76ad
 def _check_casia(folder:Path) -> list[dict]:
     tree, skipped = list_casia(casia_folder(folder.parent), 'skip')
     return [_row('casia-webface', 'people', len(tree), 10575),
@@ -149,7 +150,7 @@ def _read_journal(path:Path) -> dict[str, list]:
     path.write_text(''.join(json.dumps([group, rows]) + '\n' for group, rows in done.items()), encoding='utf-8')
     return done
 
-
+# %% ../../nbs/1_data/09_check.ipynb #69a74e1f
 def write_face_table(
     path:Path,                      # the table to be made, `faces_yunet.csv`; replaced when everything is done
     key:tuple[str, ...],            # its first columns, which say whose row it is
@@ -175,9 +176,7 @@ def write_face_table(
     text = io.StringIO()
     table = csv.writer(text, lineterminator='\n')
     table.writerows([[*key, *FACE_COLUMNS, 'score'], *(row for name in groups for row in done.get(name, []))])
-    aside = path.with_name(path.name + '.part')
-    aside.write_text(text.getvalue(), encoding='utf-8')
-    os.replace(aside, path)
+    with atomic_write(path) as aside: aside.write_text(text.getvalue(), encoding='utf-8')
     journal.unlink()
     warn_skipped(f'faces of {path.parent.name}', skipped, len(groups))
     return sum(map(len, done.values())), skipped

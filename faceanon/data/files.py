@@ -31,6 +31,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..atomic import atomic_write
 from ..config import runs_dir
 
 # %% ../../nbs/1_data/04_files.ipynb #a1e51852
@@ -173,11 +174,10 @@ def _read_index(path:Path|None) -> dict[str, list]:
 def _write_index(path:Path|None, files:dict[str, list]) -> None:
     "Aside, then renamed; a disk that is full or read-only costs the next scan its time and no more."
     if path is None: return
-    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(dict(format=INDEX_FORMAT, files=files)), encoding='utf-8')
-        os.replace(aside, path)
+        with atomic_write(path) as aside:
+            aside.write_text(json.dumps(dict(format=INDEX_FORMAT, files=files)), encoding='utf-8')
     except OSError as e: warnings.warn(f"{path}: cannot keep the scan ({e})", stacklevel=4)
 
 

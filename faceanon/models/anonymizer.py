@@ -10,7 +10,6 @@ __all__ = ['ANONYMIZER_CLASSES', 'check_anonymizer_faces', 'InstanceNormBlock', 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #f15ece8a
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..atomic import atomic_write
 from .layers import check_faces, check_range, conv_group_norm
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #2a4b4834
@@ -30,6 +30,29 @@ def check_anonymizer_faces(
     "Name the mistake before a face is anonymized wrongly."
     check_faces(faces, least=8, multiple=4)
     check_range(faces, 'faces')
+
+# %% ../../nbs/2_method/01_anonymizer.ipynb #166a8ccc
+class _Modifier(nn.Module):
+    "What every M has in common: `mean_code`, `add_noise` and `decode` make one picture."
+    def encode(self,
+        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
+    ) -> Float[Tensor, "n c h/4 w/4"]:   # what `decode` takes
+        "The code as it arrives."
+        return self.add_noise(self.mean_code(faces))
+
+    def forward(self,
+        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
+    ) -> Float[Tensor, "n 3 h w"]:       # anonymized, RGB in [0, 1], float32
+        "M(f)."
+        return self.decode(self.encode(faces))
+
+    @staticmethod
+    def from_pretrained(
+        name:str|Path,           # a released name, or the path of a file by `save_anonymizer`
+        folder:Path|None=None,   # where released files and their `SHA256SUMS` lie; None: in this package
+    ) -> nn.Module:              # an `Anonymizer` or a `PaperGenerator`, on the CPU, in evaluation mode
+        "A released anonymizer by name, or one's own by path."
+        return load_anonymizer(find_weights(name, folder))
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #e8fefedf
 class InstanceNormBlock(nn.Module):
@@ -48,8 +71,21 @@ class InstanceNormBlock(nn.Module):
         "Add what the two convolutions found."
         return x + self.body(x)
 
+# %% ../../nbs/2_method/01_anonymizer.ipynb #92835cc2
+def _paper_layers(w:int, blocks:int) -> nn.Sequential:
+    "The layers of the nine-block generator, `w` channels after the first convolution."
+    def normed(layer, channels): return [layer, nn.InstanceNorm2d(channels), nn.ReLU()]
+    def up(c): return nn.ConvTranspose2d(c, c//2, 3, stride=2, padding=1, output_padding=1)
+    return nn.Sequential(
+        nn.ReflectionPad2d(3), *normed(nn.Conv2d(3, w, 7), w),
+        *normed(nn.Conv2d(w, 2*w, 3, stride=2, padding=1), 2*w),
+        *normed(nn.Conv2d(2*w, 4*w, 3, stride=2, padding=1), 4*w),
+        *[InstanceNormBlock(4*w) for _ in range(blocks)],
+        *normed(up(4*w), 2*w), *normed(up(2*w), w),
+        nn.ReflectionPad2d(3), nn.Conv2d(w, 3, 7), nn.Tanh())
+
 # %% ../../nbs/2_method/01_anonymizer.ipynb #7b6ede7b
-class PaperGenerator(nn.Module):
+class PaperGenerator(_Modifier):
     "M of the paper: the nine-block generator of Johnson et al. and CycleGAN (Sec. 4, face modifier)."
     def __init__(self,
         width:int=64,  # channels after the first convolution; doubled twice
@@ -58,17 +94,9 @@ class PaperGenerator(nn.Module):
         super().__init__()
         if width < 1 or blocks < 0:
             raise ValueError(f"width must be positive, blocks not negative, got {width}, {blocks}")
-        self.arguments, w = dict(width=width, blocks=blocks), width
+        self.arguments = dict(width=width, blocks=blocks)
         self.bottleneck = 10 + blocks  # layers until behind the residual blocks
-        def normed(layer, channels): return [layer, nn.InstanceNorm2d(channels), nn.ReLU()]
-        def up(c): return nn.ConvTranspose2d(c, c//2, 3, stride=2, padding=1, output_padding=1)
-        self.layers = nn.Sequential(
-            nn.ReflectionPad2d(3), *normed(nn.Conv2d(3, w, 7), w),
-            *normed(nn.Conv2d(w, 2*w, 3, stride=2, padding=1), 2*w),
-            *normed(nn.Conv2d(2*w, 4*w, 3, stride=2, padding=1), 4*w),
-            *[InstanceNormBlock(4*w) for _ in range(blocks)],
-            *normed(up(4*w), 2*w), *normed(up(2*w), w),
-            nn.ReflectionPad2d(3), nn.Conv2d(w, 3, 7), nn.Tanh())
+        self.layers = _paper_layers(width, blocks)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(layer.weight, 0, 0.02)
@@ -87,12 +115,6 @@ class PaperGenerator(nn.Module):
         "The paper's M has no channel: all arrives."
         return mean
 
-    def encode(self,
-        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
-    ) -> Float[Tensor, "n c h/4 w/4"]:   # what `decode` takes
-        "The code as it arrives."
-        return self.add_noise(self.mean_code(faces))
-
     def decode(self,
         code:Float[Tensor, "n c h w"],   # from `encode`
     ) -> Float[Tensor, "n 3 4*h 4*w"]:   # RGB in [0, 1], float32; the network itself lives in [-1, 1]
@@ -100,12 +122,6 @@ class PaperGenerator(nn.Module):
         if code.ndim != 4 or code.shape[1] != 4*self.arguments['width']:
             raise ValueError(f"code must be (n, {4*self.arguments['width']}, h, w), got {tuple(code.shape)}")
         return (self.layers[self.bottleneck:](code).float() + 1) / 2
-
-    def forward(self,
-        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
-    ) -> Float[Tensor, "n 3 h w"]:       # anonymized, RGB in [0, 1], float32
-        "M(f)."
-        return self.decode(self.encode(faces))
 
     def encoder_parameters(self) -> list[nn.Parameter]: # of the layers before the code
         "What decides what the code tells."
@@ -127,8 +143,18 @@ class GroupNormBlock(nn.Module):
         "Add what the two convolutions found."
         return F.silu(x + self.body(x))
 
+# %% ../../nbs/2_method/01_anonymizer.ipynb #72993e2a
+def _conv(channels_in:int, channels_out:int, stride:int=1) -> nn.Sequential:
+    "Convolution, GroupNorm, SiLU."
+    return nn.Sequential(*conv_group_norm(channels_in, channels_out, stride, nn.SiLU(), bias=True))
+
+
+def _twice(channels:int) -> list[nn.Module]:
+    "Twice the size, half the channels."
+    return [nn.Upsample(scale_factor=2, mode='bilinear'), _conv(channels, channels//2)]
+
 # %% ../../nbs/2_method/01_anonymizer.ipynb #36cfc417
-class Anonymizer(nn.Module):
+class Anonymizer(_Modifier):
     "M for small faces: encoder, noisy code, decoder (ours)."
     def __init__(self,
         width:int=24,          # channels of the first map, a multiple of 8; doubled at each of two halvings
@@ -143,10 +169,7 @@ class Anonymizer(nn.Module):
         if not 0 <= noise < float('inf'): raise ValueError(f"noise must be finite and not negative, got {noise}")
         self.arguments = dict(width=width, code_channels=code_channels, blocks=blocks, noise=noise)
         self.noise, w = noise, width
-        def twice(): return nn.Upsample(scale_factor=2, mode='bilinear')
-        def conv(channels_in, channels_out, stride=1):
-            return nn.Sequential(*conv_group_norm(channels_in, channels_out, stride, nn.SiLU(), bias=True))
-        self.encoder = nn.Sequential(conv(3, w), conv(w, 2*w, 2), conv(2*w, 4*w, 2),
+        self.encoder = nn.Sequential(_conv(3, w), _conv(w, 2*w, 2), _conv(2*w, 4*w, 2),
                                      *[GroupNormBlock(4*w) for _ in range(blocks)])
         self.to_code = nn.Conv2d(4*w + 3, code_channels, 1)
         nn.init.normal_(self.to_code.weight, 0, .02)  # the channel starts closed
@@ -154,7 +177,7 @@ class Anonymizer(nn.Module):
         self.from_code, self.colours = nn.Conv2d(code_channels, 4*w, 1), nn.Conv2d(code_channels, 3, 1)
         self.place = nn.Parameter(torch.zeros(1, 4*w, 10, 10))  # for a code of a 40-pixel face, resized for others
         self.decoder = nn.Sequential(*[GroupNormBlock(4*w) for _ in range(blocks)],
-                                     twice(), conv(4*w, 2*w), twice(), conv(2*w, w), nn.Conv2d(w, 3, 3, 1, 1))
+                                     *_twice(4*w), *_twice(2*w), nn.Conv2d(w, 3, 3, 1, 1))
 
     def mean_code(self,
         faces:Float[Tensor, "n 3 h w"],  # RGB in [0, 1], unaligned; h and w multiples of 4
@@ -170,12 +193,6 @@ class Anonymizer(nn.Module):
         "The code behind the channel."  # has a grid, and what lies between its points would show through the noise
         return mean.float() + self.noise*torch.randn_like(mean, dtype=torch.float32)
 
-    def encode(self,
-        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
-    ) -> Float[Tensor, "n c h/4 w/4"]:   # as from `add_noise`
-        "The code as it arrives."
-        return self.add_noise(self.mean_code(faces))
-
     def decode(self,
         code:Float[Tensor, "n c h w"],   # from `encode`
     ) -> Float[Tensor, "n 3 4*h 4*w"]:   # RGB in [0, 1], float32
@@ -187,23 +204,10 @@ class Anonymizer(nn.Module):
         ground = F.interpolate(self.colours(code), scale_factor=4, mode='bilinear')
         return (ground + self.decoder(self.from_code(code) + place)).float().sigmoid()
 
-    def forward(self,
-        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
-    ) -> Float[Tensor, "n 3 h w"]:       # anonymized, RGB in [0, 1], float32
-        "M(f)."
-        return self.decode(self.encode(faces))
-
     def encoder_parameters(self) -> list[nn.Parameter]: # of the layers before the code
         "What decides what the code tells; all others only draw what they are told."
         return [*self.encoder.parameters(), *self.to_code.parameters()]
 
-    @staticmethod
-    def from_pretrained(
-        name:str|Path,           # a released name, or the path of a file by `save_anonymizer`
-        folder:Path|None=None,   # where released files and their `SHA256SUMS` lie; None: in this package
-    ) -> nn.Module:              # an `Anonymizer` or a `PaperGenerator`, on the CPU, in evaluation mode
-        "A released anonymizer by name, or one's own by path."
-        return load_anonymizer(find_weights(name, folder))
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #0a9e5c31
 def with_fixed_noise(
@@ -226,18 +230,14 @@ def save_anonymizer(
     model:Anonymizer|PaperGenerator,   # its weights, class and constructor arguments are stored
     **notes,                           # anything JSON can hold: preset, seed, commit, what it was trained on
 ) -> Path:                             # `path`
-    "Write an anonymizer so that `load_anonymizer` can restore it (ours)."
+    "Write an anonymizer so that `load_anonymizer` can restore it."
     kind = type(model).__name__
     if ANONYMIZER_CLASSES.get(kind) is not type(model):
         raise TypeError(f"model must be one of {list(ANONYMIZER_CLASSES)}, got {kind}")
     metadata = dict(kind=kind, arguments=json.dumps(model.arguments), notes=json.dumps(notes))
-    path = Path(path)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with atomic_write(path) as aside:
         save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, aside, metadata)
-        os.replace(aside, path)
-    finally: aside.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #176b198d
 def read_weights_metadata(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CENTERFACE_OUTPUTS', 'CENTERFACE_STRIDE', 'MAX_PIXELS_PER_CALL', 'REGION_MULTIPLE', 'Detections', 'clip_detections',
-           'empty_detections', 'resize_and_pad', 'nms', 'decode_centerface', 'centerface_weights', 'CenterFace',
-           'YuNet', 'checked_face_detector', 'detect_faces', 'search_regions', 'detect_near', 'person_similarity',
+           'empty_detections', 'resize_and_pad', 'decode_centerface', 'centerface_weights', 'CenterFace', 'YuNet',
+           'checked_face_detector', 'detect_faces', 'search_regions', 'detect_near', 'person_similarity',
            'surely_same_person', 'surely_other_person']
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #5007735f
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torchvision.ops import batched_nms
 
 from ..faces import FaceDetector, check_boxes, check_images, resize, to_float, to_uint8
 
@@ -94,25 +95,6 @@ def _load(path:Path, load:Callable, try_out:Callable):
         raise ValueError(f"{path} is damaged or holds another network: {str(error).strip()}") from error
     return net
 
-# %% ../../nbs/2_method/06_face_detectors.ipynb #0d2f71ad
-def nms(
-    corners:Float[Tensor, "n 4"],  # x1, y1, x2, y2
-    scores:Float[Tensor, "n"],     # any range
-    frame:Int[Tensor, "n"],        # boxes of two frames do not disturb each other
-    overlap:float,                 # IoU above which the less sure of two boxes goes
-) -> Int[Tensor, "m"]:             # which stay, the surest first
-    "Non-maximum suppression."
-    boxes, frames = corners.double().numpy(), frame.numpy()
-    sizes = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
-    left, kept = scores.argsort(descending=True, stable=True).numpy(), []
-    while len(left):
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        low, high = np.maximum(boxes[first, :2], boxes[left, :2]), np.minimum(boxes[first, 2:], boxes[left, 2:])
-        both = np.prod((high - low).clip(0), 1)
-        left = left[(both <= overlap*(sizes[first] + sizes[left] - both)) | (frames[left] != frames[first])]
-    return torch.tensor(kept, dtype=torch.int64)
-
 # %% ../../nbs/2_method/06_face_detectors.ipynb #0420bcbe
 CENTERFACE_OUTPUTS = ('537', '538', '539', '540')  # the network's names for Y, S, O and L
 CENTERFACE_STRIDE = 4                              # pixels
@@ -133,7 +115,7 @@ def decode_centerface(
     sides = CENTERFACE_STRIDE*size.flip(1).exp()
     corners = torch.cat([centre - sides/2, centre + sides/2], 1)
     landmarks = corners[:, None, :2] + points.unflatten(1, (5, 2)).flip(2)*sides[:, None]
-    keep = nms(corners, score[:, 0], frame, overlap)
+    keep = batched_nms(corners.double(), score[:, 0].double(), frame, overlap)
     return frame[keep], corners[keep], score[keep, 0], landmarks[keep]
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #75792bce
@@ -207,7 +189,7 @@ class CenterFace:
         "Boxes of all faces."
         return self.detect(frames).boxes
 
-
+# %% ../../nbs/2_method/06_face_detectors.ipynb #df35bc5c
 def _centerface_maps(net, pictures:Tensor) -> list[Tensor]:
     "Y, S, O, L of pictures in [0, 255], or ValueError if they are not what CenterFace gives."
     net.setInput(pictures.numpy())

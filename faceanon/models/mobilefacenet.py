@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ..faces import align_faces, to_float, to_uint8
-from .discriminator import AngularClassifier, SphereFace20
+from .discriminator import AngularClassifier, Recognizer, SphereFace20
 
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #f635e93b
 class ConvNormPReLU(nn.Module):
@@ -53,6 +53,7 @@ class LinearConv(nn.Module):
         "One step."
         return self.bn(self.conv(x))
 
+# %% ../../nbs/2_method/05_mobilefacenet.ipynb #8a5603b0
 class Bottleneck(nn.Module):
     "Widen, look around, narrow (MobileNetV2's inverted residual)."
     def __init__(self,
@@ -150,7 +151,8 @@ def split_frozen_stages(
     stages = (net.conv1, net.conv2_dw, net.conv_23, net.conv_3, net.conv_34, net.conv_4, net.conv_45, net.conv_5)
     return nn.ModuleList(stages[:count]).requires_grad_(False)
 
-class AlignedRecognizer(PartlyFrozen):
+# %% ../../nbs/2_method/05_mobilefacenet.ipynb #7aa060ab
+class AlignedRecognizer(PartlyFrozen, Recognizer):
     "A recogniser of aligned faces that takes them unaligned, and names people (Sec. 4, face classifier)."
     def __init__(self,
         net:MobileFaceNet,            # trained
@@ -170,12 +172,6 @@ class AlignedRecognizer(PartlyFrozen):
         points = faces.new_tensor(self.points).mul(faces.shape[-1]).expand(len(faces), 5, 2)
         return self.net.embed(align_faces(faces, points, (112, 112)).clamp(0, 1))
 
-    def classify(self,
-        embeddings:Float[Tensor, "n 128"],  # from `embed`
-    ) -> Float[Tensor, "n c"]:              # |x| cos θ, one a person
-        "Who is it?"
-        return self.head(embeddings)
-
     @torch.no_grad()
     def init_from_prototypes(self,
         faces:UInt8[Tensor, "n 3 s s"],  # RGB, of everybody
@@ -188,14 +184,8 @@ class AlignedRecognizer(PartlyFrozen):
         self.head.weight.copy_(torch.stack([rows[ids == i].mean(0) for i in range(self.head.weight.shape[1])], 1))
         self.train(training)
 
-    def forward(self,
-        faces:Float[Tensor, "n 3 s s"],  # as for `embed`
-    ) -> Float[Tensor, "n c"]:           # as from `classify`
-        "Logits of the identities."
-        return self.classify(self.embed(faces))
-
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #760f3df0
-class AlignedSphereFace(nn.Module):
+class AlignedSphereFace(Recognizer):
     "The paper's D with the warp before it: M's faces are not aligned, SphereFace's are (Sec. 4, face classifier)."
     def __init__(self,
         classes:int,                  # C, number of people
@@ -211,17 +201,10 @@ class AlignedSphereFace(nn.Module):
         points = faces.new_tensor(self.points).mul(faces.shape[-1]).expand(len(faces), 5, 2)
         return self.net.embed(align_faces(faces, points).clamp(0, 1))
 
-    def classify(self,
-        embeddings:Float[Tensor, "n 512"],  # from `embed`
-    ) -> Float[Tensor, "n c"]:              # as from `SphereFace20.classify`
-        "Who is it?"
-        return self.net.classify(embeddings)
-
-    def forward(self,
-        faces:Float[Tensor, "n 3 s s"],  # as for `embed`
-    ) -> Float[Tensor, "n c"]:           # as from `classify`
-        "Logits of the identities."
-        return self.classify(self.embed(faces))
+    @property
+    def head(self) -> nn.Module:  # SphereFace's
+        "From embeddings to |x| cos θ."
+        return self.net.head
 
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #0568d3bf
 def align_in_batches(
