@@ -31,7 +31,7 @@ def split_identities(
     split:str,             # one of `CASIA_SPLITS`
     seed:int=0,            # another seed, another split
 ) -> list[str]:            # the split's identities, sorted; the three splits have nobody in common
-    "80, 10 and 10 % of the identities (the shares of the authors' later work; the order is ours)."
+    "80, 10 and 10 % of the identities (the shares of the authors' later work, in an order of our own)."
     if split not in CASIA_SPLITS: raise ValueError(f"split must be one of {[*CASIA_SPLITS]}, got {split!r}")
     order = sorted({*people}, key=lambda name: hashlib.sha256(f'{seed}/{name}'.encode()).digest())
     first, last = (round(share*len(order)) for share in CASIA_SPLITS[split])

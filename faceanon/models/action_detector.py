@@ -128,7 +128,7 @@ class ActionDetector(nn.Module):
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #71cc8bf0
 class ResidualUnit(nn.Module):
-    "Two convolutions of x are added to x; ReLU after the sum (ours)."
+    "Residual block with ReLU after the sum."
     def __init__(self,
         channels:int,  # in and out, a multiple of 8
     ):
@@ -143,7 +143,7 @@ class ResidualUnit(nn.Module):
         return F.relu(x + self.body(x))
 
 class SmallBackbone(nn.Module):
-    "The features of small frames, in bfloat16 inside (ours)."
+    "The features of small frames, in bfloat16 inside."
     def __init__(self,
         width:int,  # channels at stride 2, a multiple of 8; doubled at 4 and at 8
     ):
@@ -167,7 +167,7 @@ def small_detector(
     frame_size:int=160,  # side of the square frames, pixels, a multiple of 32; other frames are scaled to fit into it
     width:int=32,        # channels of the first map, a multiple of 8; the last has four times as many
 ) -> ActionDetector:     # random weights, training mode
-    "A for the embedded world: Faster R-CNN on a three-stage GroupNorm backbone (ours)."
+    "A for the drawn world: Faster R-CNN on a three-stage GroupNorm backbone (ours)."
     if classes < 1: raise ValueError(f"classes must be at least 1, got {classes}")
     if frame_size < 32 or frame_size % 32: raise ValueError(f"frame_size must be a multiple of 32, got {frame_size}")
     if width < 8 or width % 8: raise ValueError(f"width must be a multiple of 8, got {width}")
@@ -239,7 +239,7 @@ def mobilenet_features(
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #5827e925
 class Bf16Layers(nn.Module):
-    "Layers that compute in bfloat16 and answer in float32 (ours)."
+    "Layers that compute in bfloat16 and answer in float32."
     def __init__(self,
         layers:nn.Module,  # any
         out_channels:int,  # of what they answer
@@ -258,7 +258,7 @@ def mobilenet_detector(
     frame_size:int=320,                # longer side inside, pixels, at least 32
     features:nn.Sequential|None=None,  # as from `mobilenet_features`; None: random, GroupNorm
 ) -> ActionDetector:                   # training mode; boxes go in and come out in pixels of the frames as given
-    "A for real frames on a CPU: Faster R-CNN, the last blocks of MobileNetV2 in its head (ours)."
+    "A for real frames on a CPU: Faster R-CNN, the last blocks of MobileNetV2 in its head."
     if classes < 1: raise ValueError(f"classes must be at least 1, got {classes}")
     if frame_size < 32: raise ValueError(f"frame_size must be at least 32, got {frame_size}")
     features = build_mobilenet(False) if features is None else features

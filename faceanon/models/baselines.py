@@ -34,7 +34,7 @@ def change_in_boxes(
     boxes:Int[Tensor, "n 5"],           # rows `[frame, x1, y1, x2, y2]` inside `frames`, else ValueError; n may be 0
     change:Callable[[Tensor], Tensor],  # one face `(1, 3, y2-y1, x2-x1)` in [0, 1] to one of the same shape and range
 ) -> Float[Tensor, "b 3 h w"]:          # a copy; where boxes overlap the later wins
-    "Change each face at the size it has in the frame: what `replace_faces` does, without a resize (ours)."
+    "Change each face at the size it has in the frame: `replace_faces` without a resize."
     check_images(frames, 'frames')
     check_boxes(boxes, *frames.shape[2:], len(frames))
     out = frames.clone()
@@ -74,7 +74,7 @@ def pixelate(
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
     side:int=8,                       # tiles each way, at most; a face of fewer pixels is as it was
 ) -> Float[Tensor, "b 3 h w"]:        # a copy
-    "Down to N by N as in `blur`, back up in tiles of one colour (ours)."
+    "Down to N by N as in `blur`, back up in tiles of one colour (not in the paper)."
     return change_in_boxes(frames, boxes,
                            lambda face: F.interpolate(shrink_face(face, side), face.shape[2:], mode='nearest-exact'))
 
@@ -102,7 +102,7 @@ noise05 = partial(noise, variance=0.5)
 def numpy_method(
     change:Callable[[np.ndarray], np.ndarray],  # a picture `(h, w, 3)`, float64 in [0, 1], to `(h, w, 3)` or `(h, w)`
 ) -> Callable[[Tensor], Tensor]:                # the same for one face `(1, 3, h, w)`; no gradient
-    "Let scikit-image change a face (ours)."
+    "Let scikit-image change a face."
     def changed(face):
         picture = np.atleast_3d(change(face[0].detach().permute(1, 2, 0).double().cpu().numpy()))
         return torch.as_tensor(picture).to(face).permute(2, 0, 1).expand(face.shape[1:])[None]
@@ -153,7 +153,7 @@ def k_same(
 # %% ../../nbs/2_method/04_baselines.ipynb #7f3d90ab
 @dataclass(frozen=True)
 class StochasticMethod:
-    "A method that draws noise: anew at every call, or once for each face of a video (ours)."
+    "A method that draws noise: fresh at every call, or once for each face of a video."
     change:Callable  # frames, boxes, and a key of the noise or None for a fresh one -> frames
 
     def __call__(self,
@@ -168,7 +168,7 @@ def method_for_face(
     method:Callable,  # frames, boxes -> frames
     key:int,          # whose face: the same noise for the same key
 ) -> Callable:        # likewise; `method` itself where it does not draw
-    "A method for all pictures of one face (ours)."
+    "The method for all pictures of one face."
     return partial(method.change, key=key) if isinstance(method, StochasticMethod) else method
 
 # %% ../../nbs/2_method/04_baselines.ipynb #743c2a91

@@ -134,7 +134,7 @@ def load_mobilefacenet(
 MEAN_LANDMARKS = ((.397, .451), (.602, .449), (.502, .550), (.414, .631), (.592, .629))
 
 class PartlyFrozen(nn.Module):
-    "A network some of whose stages keep weights and statistics; they are in `frozen`, a `ModuleList` (ours)."
+    "A network with frozen stages, which keep weights and statistics; they are in `frozen`, a `ModuleList`."
     def train(self,
         mode:bool=True,  # of the stages that learn
     ) -> nn.Module:      # itself
@@ -147,7 +147,7 @@ def split_frozen_stages(
     net:MobileFaceNet,  # changed: they get no gradient
     count:int,          # of the eight before the last map
 ) -> nn.ModuleList:     # they
-    "Edges and textures may stay what they were: a step takes half of the time (ours)."
+    "Freeze the first stages: edges and textures stay as they are, and a step takes half of the time."
     stages = (net.conv1, net.conv2_dw, net.conv_23, net.conv_3, net.conv_34, net.conv_4, net.conv_45, net.conv_5)
     return nn.ModuleList(stages[:count]).requires_grad_(False)
 
