@@ -21,8 +21,10 @@ from tqdm.auto import tqdm
 
 from ..config import TrainConfig, runs_dir, write_json
 from ..data.lfw import JHMDB, data_folder
-from .experiment import (action_names, anonymize_faces, checkpoint_path, data_config, detect_actions,
-                                            frozen_and_tuned_detector, image_similarity, method_by_name, summarize_map)
+from .experiment import (anonymize_faces, detect_actions, frozen_and_tuned_detector,
+                                            image_similarity, method_by_name, summarize_map)
+from .networks import checkpoint_path
+from .splits import action_names, data_config
 from .photo_attackers import attack_photographs, has_dlib, load_photographs, worst_photo_attack
 from .video_metrics import face_detector_ap, link_tubes, normalized_mean_error, video_map
 from ..faces import batch_boxes, enlarge_boxes, replace_faces, to_float
