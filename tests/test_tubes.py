@@ -9,7 +9,6 @@ import torch
 from faceanon.evaluation import video_metrics
 from faceanon.evaluation.metrics import frame_map
 from faceanon.evaluation.video_metrics import (
-    embedding_drift,
     face_detector_ap,
     flicker,
     link_tubes,
@@ -332,19 +331,6 @@ def test_flicker_refuses_films_that_differ():
     with pytest.raises(ValueError, match='box 0 .*inside a frame'): flicker(film, film, boxes*4)
 
 
-def test_drift_equals_pairs_one_by_one():
-    rows = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-    away = lambda i, j: 1 - float(rows[i] @ rows[j]/rows[i].norm()/rows[j].norm())
-    want = dict(step=np.mean([away(i, i + 1) for i in range(6)]),
-                pairs=np.mean([away(i, j) for i, j in itertools.combinations(range(7), 2)]))
-    assert embedding_drift(rows) == pytest.approx(want, abs=1e-6)
-    assert embedding_drift(rows*9) == pytest.approx(want, abs=1e-6)
-    back_and_forth = torch.tensor([[1., 0], [0, 1]]).repeat(3, 1)
-    assert embedding_drift(back_and_forth) == pytest.approx(dict(step=1, pairs=9/15))
-    for bad in (rows*math.nan, rows*0):
-        with pytest.raises(ValueError, match='finite and not all 0'): embedding_drift(bad)
-
-
 # Faces
 
 def test_landmark_error_equals_a_sum_over_points():
@@ -397,7 +383,6 @@ FAULTS = {
     'later frame only': ('inside[1:] | inside[:-1]', 'inside[1:]', lambda: test_flicker_equals_a_sum_over_pixels(0)),
     'wrong way round': ('return after - before', 'return before - after',
                         lambda: test_flicker_equals_a_sum_over_pixels(0)),
-    'neighbours for pairs': ('diagonal(1)', 'diagonal(2)', test_drift_equals_pairs_one_by_one),
     'nose for an eye': ('true[:, 0] - true[:, 1]', 'true[:, 0] - true[:, 2]',
                         test_landmark_error_equals_a_sum_over_points),
     'frames mixed': ("here in (found[:, 0] == f for f in frames)", "here in (found[:, 0] >= f for f in frames)",
