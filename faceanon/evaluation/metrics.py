@@ -242,7 +242,7 @@ def student_interval(
 ) -> tuple[float, float]:    # mean, and half the width of its interval; NaN width from a single value
     "Mean over seeds with Student's interval."
     values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or not len(values): raise ValueError(f"values must be a list of numbers, got shape {values.shape}")
+    if values.ndim != 1 or not len(values): raise ValueError(f"values must be a list of numbers, not {values.shape}")
     if not np.isfinite(values).all(): raise ValueError("values hold NaN or infinite numbers")
     if not 0 < level < 1: raise ValueError(f"level must lie in (0, 1), got {level}")
     if len(values) == 1: return float(values[0]), math.nan
