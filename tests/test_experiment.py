@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from faceanon.config import get_preset, runs_dir
 from faceanon.data.lfw import DataError
-from faceanon.evaluation import experiment
+from faceanon.evaluation import experiment, splits
 from faceanon.evaluation.attackers import ATTACKERS
 from faceanon.evaluation.experiment import (
-    checkpoint_path,
-    data_config,
     evaluate_method,
     evaluate_methods,
     evaluate_privacy,
-    faces_for_role,
-    frames_for_role,
+    frozen_and_tuned_detector,
     method_by_name,
 )
+from faceanon.evaluation.networks import checkpoint_path, initial_detector
+from faceanon.evaluation.splits import cached, data_config, faces_for_role, frames_for_role
 from faceanon.models.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,16 +41,21 @@ def shared(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def out(shared, monkeypatch):
     monkeypatch.setenv('FACEANON_OUT', str(shared))
-    faces_for_role.cache_clear()
-    frames_for_role.cache_clear()
+    forget_data()
     return shared
+
+
+def forget_data():
+    "What this process has read is read again."
+    splits._load_faces.cache_clear()
+    splits._load_frames.cache_clear()
 
 
 @pytest.mark.parametrize('folder', [None, '', 'empty'])
 def test_the_real_preset_without_data_is_a_clear_error(folder, tmp_path, monkeypatch):
     if folder is None: monkeypatch.delenv('FACEANON_DATA', raising=False)
     else: monkeypatch.setenv('FACEANON_DATA', folder and str(tmp_path))
-    says = 'expected lfw|expected jhmdb' if folder else 'FACEANON_DATA is not set'
+    says = 'expected lfw|expected jhmdb|expected weights' if folder else 'FACEANON_DATA is not set'
     cfg = data_config(get_preset('real'))
     for ask in (lambda: faces_for_role(cfg, 'train'), lambda: frames_for_role(cfg, 'train'),
                 lambda: evaluate_method('mask', cfg)):
@@ -59,11 +64,10 @@ def test_the_real_preset_without_data_is_a_clear_error(folder, tmp_path, monkeyp
 
 def test_what_is_drawn_is_read_the_next_time(monkeypatch):
     first = faces_for_role(data_config(CFG), 'known'), frames_for_role(data_config(CFG), 'test')
-    faces_for_role.cache_clear()
-    frames_for_role.cache_clear()
+    forget_data()
     def never(*_): raise AssertionError("drawn twice")
-    monkeypatch.setattr(experiment, 'make_face', never)
-    monkeypatch.setattr(experiment, 'make_frame', never)
+    monkeypatch.setattr(splits, 'make_face', never)
+    monkeypatch.setattr(splits, 'make_frame', never)
     again = faces_for_role(data_config(CFG), 'known'), frames_for_role(data_config(CFG), 'test')
     for a, b in zip(first, again): assert torch.equal(a[0], b[0])
     assert torch.equal(first[0][1], again[0][1])
@@ -72,8 +76,8 @@ def test_what_is_drawn_is_read_the_next_time(monkeypatch):
 
 def test_drawing_that_fails_leaves_nothing_to_read():
     def broken(): raise OSError("no space")
-    with pytest.raises(OSError, match='no space'): experiment.cached('broken', broken)
-    assert experiment.cached('broken', lambda: dict(x=torch.ones(2)))['x'].tolist() == [1, 1]
+    with pytest.raises(OSError, match='no space'): cached(runs_dir(), 'broken', {}, broken)
+    assert load_file(cached(runs_dir(), 'broken', {}, lambda: dict(x=torch.ones(2))))['x'].tolist() == [1, 1]
 
 
 def test_an_unknown_method_is_one_clear_error():
@@ -123,7 +127,18 @@ def test_every_attacker_learns_at_its_own_rate_and_seed(monkeypatch):
         assert not all(torch.equal(a, b) for a, b in zip(before, attacker.net.parameters()))
     monkeypatch.setattr(experiment, 'train_attacker', watched)
     evaluate_privacy(BASELINES['none'], CFG, 'val')
-    assert asked == [(name, dict(lr=recipe.lr, seed=CFG.seed)) for name, recipe in ATTACKERS.items()]
+    assert asked == [(name, dict(lr=spec.lr, seed=CFG.seed)) for name, spec in ATTACKERS.items()]
+
+
+def test_the_frozen_and_the_tuned_detector_are_independent():
+    states = list(frozen_and_tuned_detector(BASELINES['mask'], CFG, 'val'))
+    assert [state for state, *_ in states] == ['frozen', 'tuned']
+    frozen, tuned = (A.state_dict() for _, A, *_ in states)
+    as_trained = initial_detector(CFG).state_dict()
+    assert all(torch.equal(frozen[key], value) for key, value in as_trained.items())
+    assert not all(torch.equal(tuned[key], value) for key, value in as_trained.items())
+    assert not any(A.training for _, A, *_ in states)
+    assert {p.data_ptr() for p in states[0][1].parameters()}.isdisjoint(p.data_ptr() for p in states[1][1].parameters())
 
 
 KILLED = '''

@@ -244,7 +244,8 @@ def _largest_faces(frames:UInt8[Tensor, "n 3 h w"], targets:list[dict], cfg:Trai
     boxes = batch_boxes([t['faces'][i:i + 1] for t, i in zip(targets, largest)])
     boxes = enlarge_boxes(boxes, cfg.pad, *frames.shape[-2:])
     points = torch.stack([t['landmarks'][i] for t, i in zip(targets, largest)])
-    return to_uint8(crop_faces(to_float(frames), boxes, cfg.face_size)), landmarks_in_crops(points, boxes, cfg.face_size)
+    faces = to_uint8(crop_faces(to_float(frames), boxes, cfg.face_size))
+    return faces, landmarks_in_crops(points, boxes, cfg.face_size)
 
 def clip_tracks(
     of_clip:Callable,       # a clip's number -> method (frames, boxes -> frames)

@@ -9,7 +9,6 @@ __all__ = ['FACE_ROLES', 'TRAIN_DATA_FIELDS', 'DATA_FIELDS', 'synthetic_faces', 
 
 # %% ../../nbs/3_evaluation/04_splits.ipynb #spl00003
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -21,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
+from ..atomic import atomic_write
 from ..config import TrainConfig, runs_dir
 from ..data.lfw import JHMDB, LFW, DataError, data_folder, read_jhmdb_split
 from ..data.synthetic import ACTIONS, PEOPLE, VERSION, make_face, make_frame
@@ -91,9 +91,7 @@ def cached(
     if stored_settings(path) == json.loads(json.dumps(settings)): return path
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in make().items()}
-    aside = path.with_name(f'{path.name}.{os.getpid()}.part')
-    save_file(tensors, aside, dict(settings=json.dumps(settings, sort_keys=True)))
-    os.replace(aside, path)
+    with atomic_write(path) as aside: save_file(tensors, aside, dict(settings=json.dumps(settings, sort_keys=True)))
     return path
 
 # %% ../../nbs/3_evaluation/04_splits.ipynb #spl00011
