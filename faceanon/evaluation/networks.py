@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SHARED_FIELDS', 'EVALUATION_FIELDS', 'FREE_FIELDS', 'build_anonymizer', 'mobilefacenet_path', 'build_discriminator',
            'build_action_detector', 'shared_config', 'run_folder', 'train_initial_detector', 'train_fixed_verifier',
-           'shared_weights_path', 'initial_detector', 'fixed_verifier', 'build_networks', 'train_anonymizer',
-           'load_method', 'checkpoint_path']
+           'shared_weights_path', 'initial_detector', 'fixed_verifier', 'build_networks', 'is_trained',
+           'train_anonymizer', 'load_method', 'checkpoint_path']
 
 # %% ../../nbs/3_evaluation/05_networks.ipynb #net00003
 import time
@@ -170,7 +170,10 @@ def build_networks(
 EVALUATION_FIELDS = ('finetune_steps', 'finetune_lr', 'attack_faces', 'test_faces', 'test_frames')  # M knows none
 FREE_FIELDS = (*EVALUATION_FIELDS, 'checkpoint_every')  # settings that cannot change an M
 
-def _is_trained(path:Path, cfg:TrainConfig) -> bool:
+def is_trained(
+    path:Path,        # of an M; it need not exist
+    cfg:TrainConfig,  # the run
+) -> bool:            # False where there is none, or one of fewer steps
     "Is there an M with these settings? ValueError for one that cannot become it by more steps."
     if not path.exists(): return False
     stored = translate_settings(read_weights_metadata(path)['notes'].get('config', {}))
@@ -189,7 +192,7 @@ def train_anonymizer(
     "One run of the game to its end, from the start or from where it was stopped."
     folder = run_folder(cfg, name)
     out = folder/'anonymizer.safetensors'
-    if _is_trained(out, cfg): return out
+    if is_trained(out, cfg): return out
     nets, start = build_networks(cfg, device), time.time()
     game = run_training(folder, nets, load_train_data(cfg, device), cfg)
     bar = tqdm(game, total=cfg.steps, desc=f'{cfg.preset}-{cfg.seed} {name or "game"}')

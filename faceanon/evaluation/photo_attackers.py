@@ -27,10 +27,10 @@ from ..data.lfw import JHMDB, clip_source
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, make_attacker,
                                            one_cycle_lr, train_attacker)
 from .experiment import anonymize_faces, anonymize_frames, anonymize_gallery
-from .networks import mobilefacenet_path
-from .splits import data_config, lfw_indices
 from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer,
                                          eer_by_identity_weights, pair_scores, rank_k, threshold_at_far)
+from .networks import mobilefacenet_path
+from .splits import data_config, lfw_indices
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
 from ..models.anonymizer import Anonymizer
 from ..models.baselines import StochasticMethod, method_for_face

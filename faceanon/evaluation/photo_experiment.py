@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTROL_METHODS', 'clip_tubes', 'evaluate_tubes', 'shipped_face_detectors', 'best_overlaps', 'remaining_faces',
-           'mask_face_only', 'paste_mean_face', 'photo_method_by_name', 'evaluate_photo_utility',
+           'mask_face_only', 'paste_mean_face', 'photo_method_by_name', 'evaluate_photo_utility', 'photo_row_settings',
            'evaluate_photo_method', 'photo_tradeoff_row', 'per_class_rows']
 
 # %% ../../nbs/3_evaluation/08_photo_experiment.ipynb #f2ba4df5
@@ -23,8 +23,8 @@ from .experiment import (anonymize_faces, detect_actions, frozen_and_tuned_detec
                                             image_similarity, method_by_name, row_settings, summarize_map)
 from .networks import (checkpoint_path, mobilefacenet_path, shared_weights_path,
                                           train_initial_detector)
-from .splits import action_names, data_config, read_row
 from .photo_attackers import attack_photographs, has_dlib, load_photographs, worst_photo_attack
+from .splits import action_names, data_config, read_row
 from .video_metrics import face_detector_ap, link_tubes, normalized_mean_error, video_map
 from ..faces import batch_boxes, enlarge_boxes, replace_faces, to_float
 from ..models.baselines import BASELINES, mask
@@ -124,6 +124,16 @@ def evaluate_photo_utility(
     return dict(utility=utility, faces=faces)
 
 # %% ../../nbs/3_evaluation/08_photo_experiment.ipynb #40b2d002
+def photo_row_settings(
+    name:str,         # of a method, as for `photo_method_by_name`
+    cfg:TrainConfig,  # a real source, budgets, `seed`
+) -> dict:            # as `splits.read_row` compares it
+    "Everything that can change a row on photographs, the tools that this machine has included."
+    networks = dict(detector=shared_weights_path(cfg, 'detector') or train_initial_detector(cfg),
+                    recognizer=mobilefacenet_path())
+    if name not in (*BASELINES, *CONTROL_METHODS, 'k_same'): networks['M'] = checkpoint_path(name, cfg)
+    return row_settings(name, cfg, networks, dlib=has_dlib(), face_detectors=sorted(shipped_face_detectors()))
+
 def evaluate_photo_method(
     name:str,         # of a method, as for `experiment.method_by_name`
     cfg:TrainConfig,  # a real source, budgets, `seed`
@@ -131,10 +141,7 @@ def evaluate_photo_method(
     "Everything that is measured about one method on photographs and video."
     path = runs_dir()/f'{cfg.preset}-rows'/f'{name}-{cfg.seed}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    networks = dict(detector=shared_weights_path(cfg, 'detector') or train_initial_detector(cfg),
-                    recognizer=mobilefacenet_path())
-    if name not in (*BASELINES, *CONTROL_METHODS, 'k_same'): networks['M'] = checkpoint_path(name, cfg)
-    settings = row_settings(name, cfg, networks, dlib=has_dlib(), face_detectors=sorted(shipped_face_detectors()))
+    settings = photo_row_settings(name, cfg)
     row = read_row(path, settings) or dict(method=name, seed=cfg.seed, settings=settings, seconds=0)
     method, start = photo_method_by_name(name, cfg), time.time()
     if 'faces' not in row:
