@@ -278,7 +278,7 @@ _preset_options = _stack(
 def _train(preset, seed) -> int:
     "Train one M, in a checkout."
     from faceanon.config import get_preset, pick_device, project_root
-    from faceanon.evaluation.experiment import train_anonymizer, train_fixed_verifier, train_initial_detector
+    from faceanon.evaluation.networks import train_anonymizer, train_fixed_verifier, train_initial_detector
     project_root()
     cfg, device = get_preset(preset, seed=seed), pick_device()
     for made in (train_initial_detector(cfg, device), train_fixed_verifier(cfg, device),

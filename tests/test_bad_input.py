@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import save_file
 
 from faceanon.config import PRESETS, TrainConfig, get_preset, preset_from_env
-from faceanon.data.lfw import JHMDB, LFW, DataError
-from faceanon.evaluation.experiment import load_method
+from faceanon.data.files import DataError
+from faceanon.data.jhmdb import JHMDB
+from faceanon.data.lfw import LFW
+from faceanon.evaluation.networks import load_method
 from faceanon.faces import batch_boxes, enlarge_boxes
 from faceanon.models.anonymizer import Anonymizer, load_anonymizer, save_anonymizer
 from faceanon.models.baselines import BASELINES, k_same

@@ -18,7 +18,7 @@ from faceanon.models import face_detectors
 from faceanon.models.anonymizer import released_anonymizers
 from faceanon.models.face_detectors import Detections
 from faceanon.video import commands, selection
-from faceanon.video.anonymize import MASK_CONFIG
+from faceanon.video.hiding import MASK_CONFIG
 from faceanon.video.method_notes import METHOD_NOTES
 
 SQUARE = 24

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from faceanon.config import get_preset, runs_dir
-from faceanon.data.lfw import DataError
+from faceanon.data.files import DataError
 from faceanon.evaluation import experiment, splits
 from faceanon.evaluation.attackers import ATTACKERS
 from faceanon.evaluation.experiment import (

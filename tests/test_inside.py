@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceanon.data.synthetic import ACTIONS, FAR_ACTIONS, NEAR_ACTIONS, PEOPLE, make_face
+from faceanon.data.synthetic import make_face
+from faceanon.data.synthetic_people import ACTIONS, FAR_ACTIONS, NEAR_ACTIONS, PEOPLE
 from faceanon.faces import to_float
 from faceanon.interactive import inside, inside_widgets
 from faceanon.models.anonymizer import Anonymizer, PaperGenerator

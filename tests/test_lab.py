@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from faceanon.config import get_preset
-from faceanon.data.synthetic import PEOPLE
+from faceanon.data.synthetic_people import PEOPLE
 from faceanon.evaluation.attackers import make_attacker
 from faceanon.evaluation.metrics import eer, roc
 from faceanon.interactive import attack_lab_widgets

@@ -16,15 +16,11 @@ from test_faults import copy_of
 from faceanon.interactive import review_widgets
 from faceanon.models.baselines import BASELINES
 from faceanon.video import rerender, review, review_plots
-from faceanon.video.anonymize import (
-    MASK_CONFIG,
-    MethodConfig,
-    VideoError,
-    anonymize_video,
-    probe_video,
-    read_video_frames,
-)
-from faceanon.video.tracking import FrameFaces, TrackedFace, read_sidecar, write_sidecar
+from faceanon.video.anonymize import anonymize_video
+from faceanon.video.face_list import read_sidecar, write_sidecar
+from faceanon.video.hiding import MASK_CONFIG, MethodConfig
+from faceanon.video.reading import VideoError, probe_video, read_video_frames
+from faceanon.video.tracking import FrameFaces, TrackedFace
 
 av = pytest.importorskip('av')
 COUNT, SIZE = 24, (160, 64)

@@ -316,7 +316,8 @@ def test_notebooks_of_a_chapter_are_numbered_from_01(chapter):
 
 # Words and sentences that stood here and that nobody says.
 MANNERISMS = re.compile(r'\b(whoever|whomever|anew|(?:is|are|was|were) to be (?:had|seen|read|found)|to the letter|'
-                        r'no face found|nobody is missed|less is known|in no other number|leaves the house)\b', re.IGNORECASE)
+                        r'no face found|nobody is missed|less is known|in no other number|leaves the house)\b',
+                        re.IGNORECASE)
 PROSE = [*NOTEBOOKS, *(page for page in PAGES if page.exists())]
 
 

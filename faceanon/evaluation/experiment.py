@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..config import TrainConfig, runs_dir, seed_everything, write_json
-from ..data.synthetic import FAR_ACTIONS, NEAR_ACTIONS, VERSION
+from ..data.synthetic_people import FAR_ACTIONS, NEAR_ACTIONS, VERSION
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, evaluate_attacker,
                                            make_attacker, one_cycle_lr, train_attacker, verify_fixed, worst_attack)
 from .metrics import auc, eer, frame_map, mean_over_classes, pair_scores, rank_k, tar_at_far
@@ -39,7 +39,8 @@ from ..models.action_detector import ActionDetector
 from ..models.anonymizer import load_anonymizer
 from ..models.baselines import BASELINES, k_same, noise
 from ..models.discriminator import LatentClassifier
-from ..training.adversarial import bf16_autocast, finetune_a
+from ..training.players import bf16_autocast
+from ..training.supervised import finetune_a
 
 # %% ../../nbs/3_evaluation/06_experiment.ipynb #a1d824db
 def method_by_name(

@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..config import TrainConfig, get_preset, runs_dir, seed_everything, translate_settings
-from ..data.lfw import DataError, data_folder
+from ..data.files import DataError, data_folder
 from .splits import (TRAIN_DATA_FIELDS, action_names, cache_path, cached, faces_for_role,
                                         load_train_data, reduce_config, settings_that_differ)
 from ..faces import replace_faces
@@ -31,8 +31,9 @@ from ..models.anonymizer import (Anonymizer, PaperGenerator, load_anonymizer, re
 from ..models.baselines import StochasticMethod
 from ..models.discriminator import LatentClassifier, SmallSphereFace
 from ..models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, load_mobilefacenet
-from ..training.adversarial import (Networks, bf16_autocast, run_training, train_identity_classifier,
-                                           warm_up_a)
+from ..training.checkpoints import run_training
+from ..training.players import Networks, bf16_autocast
+from ..training.supervised import train_identity_classifier, warm_up_a
 
 # %% ../../nbs/3_evaluation/05_networks.ipynb #3f9053f4
 def build_anonymizer(

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from ..data.lfw import JHMDB, clip_source
+from ..data.jhmdb import JHMDB, clip_source
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, make_attacker,
                                            one_cycle_lr, train_attacker)
 from .experiment import anonymize_faces, anonymize_frames, anonymize_gallery
@@ -37,7 +37,7 @@ from ..models.baselines import StochasticMethod, method_for_face
 from ..models.discriminator import AngularClassifier
 from ..models.mobilefacenet import (MEAN_LANDMARKS, MobileFaceNet, PartlyFrozen, align_in_batches,
                                            load_mobilefacenet, split_frozen_stages)
-from ..training.adversarial import bf16_autocast
+from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/07_photo_attackers.ipynb #3ab434fe
 @dataclass(frozen=True)

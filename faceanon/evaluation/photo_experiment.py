@@ -18,7 +18,8 @@ from torchvision.ops import box_iou
 from tqdm.auto import tqdm
 
 from ..config import TrainConfig, runs_dir, write_json
-from ..data.lfw import JHMDB, data_folder
+from ..data.files import data_folder
+from ..data.jhmdb import JHMDB
 from .experiment import (anonymize_faces, detect_actions, frozen_and_tuned_detector,
                                             image_similarity, method_by_name, row_settings, summarize_map)
 from .networks import (checkpoint_path, mobilefacenet_path, shared_weights_path,

@@ -22,9 +22,12 @@ from tqdm.auto import tqdm
 
 from ..atomic import atomic_write
 from ..config import TrainConfig, runs_dir
-from ..data.lfw import JHMDB, LFW, DataError, data_folder, read_jhmdb_split
-from ..data.synthetic import ACTIONS, PEOPLE, VERSION, make_face, make_frame
-from ..training.adversarial import TrainData
+from ..data.files import DataError, data_folder
+from ..data.jhmdb import JHMDB, read_jhmdb_split
+from ..data.lfw import LFW
+from ..data.synthetic import make_face, make_frame
+from ..data.synthetic_people import ACTIONS, PEOPLE, VERSION
+from ..training.players import TrainData
 
 # %% ../../nbs/3_evaluation/04_splits.ipynb #00405189
 FACE_ROLES = ('train', 'gallery', 'known', 'unseen')

@@ -17,11 +17,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ..config import TrainConfig, seed_everything
-from ..data.synthetic import PEOPLE, make_face
+from ..data.synthetic import make_face
+from ..data.synthetic_people import PEOPLE
 from ..evaluation.attackers import (ATTACKERS, Attacker, embed_all, evaluate_attacker, make_attacker,
                                            train_attacker)
 from ..evaluation.experiment import (anonymize_faces, anonymize_frames, anonymize_gallery, crop_frame_faces,
-                                            data_config, faces_for_role, frames_for_role, method_by_name)
+                                            method_by_name)
+from ..evaluation.splits import data_config, faces_for_role, frames_for_role
 from ..evaluation.metrics import eer, pair_scores, rank_k, roc
 from ..faces import to_float
 from .quiz import ANSWERS, answer_row

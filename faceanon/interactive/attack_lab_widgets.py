@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from ..config import TrainConfig, get_preset, runs_dir
-from ..data.synthetic import PEOPLE, make_face
+from ..data.synthetic import make_face
+from ..data.synthetic_people import PEOPLE
 from ..evaluation.attackers import ATTACKERS, make_attacker
 from ..evaluation.experiment import anonymize_faces
 from .attack_lab import (LAB_METHODS, LabSize, attacker_answers, full_budget, lab_method_by_name,

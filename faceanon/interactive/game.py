@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..config import TrainConfig
-from ..data.synthetic import NEAR_ACTIONS, PEOPLE, make_face, make_frame
+from ..data.synthetic import make_face, make_frame
+from ..data.synthetic_people import NEAR_ACTIONS, PEOPLE
 from ..evaluation.attackers import discriminant_attacker, evaluate_attacker
-from ..evaluation.experiment import action_names, build_networks
+from ..evaluation.networks import build_networks
+from ..evaluation.splits import action_names
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, paste_faces, to_float, to_uint8
 from .stories import check_story, pack_story
-from ..training.adversarial import (Batch, Networks, TrainData, bf16_autocast, flatten_optimizer,
-                                           generator_losses, identity_loss, make_optimizers, restore_optimizer,
-                                           sample_batch, update_d, update_ma, update_r)
+from ..training.adversarial import generator_losses, make_optimizers, update_d, update_ma, update_r
+from ..training.checkpoints import flatten_optimizer, restore_optimizer
+from ..training.players import Batch, Networks, TrainData, bf16_autocast, sample_batch
+from ..training.supervised import identity_loss
 
 # %% ../../nbs/5_play/13_game.ipynb #c805fb15
 GAME_DIALS = ('l1_weight', 'adv_weight', 'det_weight', 'd_steps', 'objective', 'lr_m')

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..data.synthetic import NEAR_ACTIONS, make_face
+from ..data.synthetic import make_face
+from ..data.synthetic_people import NEAR_ACTIONS
 from ..faces import to_float
 from ..models.anonymizer import Anonymizer, check_anonymizer_faces
 

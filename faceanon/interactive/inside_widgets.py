@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ..data.synthetic import NEAR_ACTIONS, PEOPLE
+from ..data.synthetic_people import NEAR_ACTIONS, PEOPLE
 from .inside import (REGIONS, anonymize_same_noise, apply_with_seed, channels_last, code_power,
                                          interpolation_pictures, layer_stages, layer_views, object_pair,
                                          object_survival, occlusion, paint_square, region_pixels, share_inside,

@@ -19,11 +19,14 @@ from .widgets import NOTE_HTML, figure_html, make_dropdown, make_slider
 from ..models.baselines import BASELINES
 from ..plots.pictures import picture_to_text
 from ..plots.style import ACCENT, THIRD, method_label
-from ..video.anonymize import AUDIO_MODES, MethodConfig, VideoError
+from ..video.encoding import AUDIO_MODES
+from ..video.hiding import MethodConfig
+from ..video.reading import VideoError
+from ..video.rerender import detect_audio_mode, preview_decisions, read_review_frame, rerender_video
 from ..video.review import (FaceCrop, TrackSummary, VideoSummary, collect_face_crops, count_noun,
-                                   describe_decision, detect_audio_mode, format_time, join_numbers, plot_review_frame,
-                                   plot_timeline, preview_decisions, read_review_frame, read_video_summary,
-                                   rerender_video, track_details, track_label)
+                                   describe_decision, format_time, join_numbers, read_video_summary, track_details,
+                                   track_label)
+from ..video.review_plots import plot_review_frame, plot_timeline
 
 # %% ../../nbs/5_play/20_review_widgets.ipynb #rwid05
 def _crops_html(

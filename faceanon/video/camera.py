@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .anonymize import DEFAULT_CODECS, anonymize_stream, atomic_output, choose_pixel_format
-from .images import MaskShape
+from .anonymize import anonymize_stream
+from .encoding import DEFAULT_CODECS, atomic_output, choose_pixel_format
+from .mask_shapes import MaskShape
 
 # %% ../../nbs/4_video/19_camera.ipynb #vbca04
 _MILLISECOND = Fraction(1, 1000)

@@ -29,16 +29,19 @@ from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_met
                                         with_fixed_noise)
 from ..models.baselines import BASELINES, StochasticMethod, blur
 from ..models.mobilefacenet import load_mobilefacenet
-from .anonymize import (MASK_CONFIG, anonymize_video, describe_video, probe_video, read_video_frames,
-                                      terminate_cleanly, upright_frame)
+from .anonymize import anonymize_video
+from .encoding import terminate_cleanly
+from .hiding import MASK_CONFIG
+from .reading import describe_video, probe_video, read_video_frames, upright_frame
 from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
-from .images import IMAGE_ON_DOUBT, MaskShape, anonymize_image, is_image, read_image_file, to_rgb
+from .images import IMAGE_ON_DOUBT, anonymize_image, is_image, read_image_file, to_rgb
+from .mask_shapes import MaskShape
 from .inputs import Job, UsageProblem, error_line, plan_jobs
 from .method_notes import DEFAULT_METHOD, METHOD_ALIASES
 from .selection import VIDEO_DETECTOR_SETTINGS, SelectiveDetector, detector_from_option, keep_rule
-from .tracking import read_sidecar
+from .face_list import read_sidecar
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco05
 # pixels: a box shorter than this and than M's own picture is blurred to `_SMALL_FACE_BLUR` pixels each way; see below

@@ -19,13 +19,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from .anonymize import (CONTEXT_FRAMES, MethodConfig, VideoError, cover_doubtful_frame, last_known_boxes,
-                                      open_video, probe_video, read_video_frames, refuse_input_as_output,
-                                      render_frames, render_video, rotate_boxes_back, upright_frame,
-                                      with_temporal_context)
+from .anonymize import render_video
+from .detecting import CONTEXT_FRAMES
+from .encoding import refuse_input_as_output
+from .hiding import (MethodConfig, cover_doubtful_frame, last_known_boxes, render_frames,
+                                   with_temporal_context)
+from .reading import (VideoError, open_video, probe_video, read_video_frames, rotate_boxes_back,
+                                    upright_frame)
 from .review import LOST_TRACK_NOTE, format_time, join_numbers, read_video_summary
-from .tracking import (FrameFaces, check_sidecar_header, mark_kept_tracks, parse_frame, read_sidecar,
-                                     write_sidecar)
+from .face_list import check_sidecar_header, mark_kept_tracks, parse_frame, read_sidecar, write_sidecar
+from .tracking import FrameFaces
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw37
 def read_frame(

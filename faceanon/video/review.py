@@ -21,8 +21,9 @@ import torch
 from jaxtyping import UInt8
 
 from ..faces import resize, to_float, to_uint8
-from .anonymize import VideoError, VideoInfo, probe_video, read_video_frames
-from .tracking import FrameFaces, read_sidecar
+from .reading import VideoError, VideoInfo, probe_video, read_video_frames
+from .face_list import read_sidecar
+from .tracking import FrameFaces
 
 # %% ../../nbs/4_video/13_review.ipynb #revw05
 _SHORT_GAP_SECONDS = .2  # shorter gaps are closed on the time line; skipped frames make many

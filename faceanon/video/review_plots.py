@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from ..plots.results import ACCENT, FAINT, HALO, PLAIN, STYLE, THIRD, blank_page, draw_picture
+from ..plots.pictures import draw_picture
+from ..plots.style import ACCENT, FAINT, HALO, PLAIN, STYLE, THIRD, blank_page
 from .rerender import ReviewFrame
 from .review import FaceCrop, TrackSummary, VideoSummary, format_time, track_details, track_label
 
