@@ -18,6 +18,7 @@ from test_video import COUNT, FILES, SEEN, bright, brightest, draw, leftovers, m
 from faceanon import cli
 from faceanon.atomic import remove_stale_parts
 from faceanon.models.face_detectors import Detections
+from faceanon.video import selection
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, sidecar_path, write_sidecar
 from faceanon.video.hiding import VIDEO_ON_DOUBT
@@ -192,12 +193,12 @@ class FindBright:
     def __call__(self, frames): return bright(frames)
 
 
-def typed(*words): return CliRunner().invoke(cli.build_command(), ['anonymize', '--method', 'mask', *map(str, words)])
+def typed(*words): return CliRunner().invoke(cli.app, ['anonymize', '--method', 'mask', *map(str, words)])
 
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, 'CenterFace', FindBright)
+    monkeypatch.setattr(selection, 'CenterFace', FindBright)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -209,7 +210,7 @@ def test_the_line_tells_of_damage_and_an_audit_is_not_shifted(command, rotate):
     result = typed('a.mov', '-o', 'b.mov')
     assert result.exit_code == 0 and '2 damaged' in result.output and '2 doubts' in result.output
     words = ['audit', 'b.mov', '--original', 'a.mov', '--faces', 'b.mov.faces.jsonl', '--max-leak', '0']
-    result = CliRunner().invoke(cli.build_command(), words)
+    result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0 and 'None of 18 faces' in result.output
 
 

@@ -75,8 +75,8 @@ def record_camera(
         for frame in _camera_frames(source, times, options['seconds']):
             arrived.append(times[-1])
             yield frame
-    shown = anonymize_stream(noted(), method, detector, enlarge=mask_shape.enlarge, shape=mask_shape.shape,
-                             feather=mask_shape.feather, on_doubt=options['on_doubt'], counts=counts)
+    shown = anonymize_stream(noted(), method, detector, mask_shape=mask_shape, on_doubt=options['on_doubt'],
+                             counts=counts)
     with atomic_output(Path(out), options['overwrite']) as aside, av.open(str(aside), 'w') as file:
         for pixels in shown:
             moment = arrived.popleft()
