@@ -123,7 +123,7 @@ def _select_in_sidecar(
     with terminate_cleanly(own): write_sidecar(own, header, rows)
     return own, read_sidecar(own)[1]
 
-# %% ../../nbs/4_video/09_anonymize.ipynb #69dac01b
+# %% ../../nbs/4_video/09_anonymize.ipynb #ca2279b5
 def anonymize_video(
     path:Path,                           # a video
     out:Path,                            # the anonymized one
@@ -147,7 +147,7 @@ def anonymize_video(
     check_output_path(out, overwrite)
     given = sidecar is not None and Path(sidecar).exists()
     if sidecar is not None and not given and find_faces is None:
-        raise VideoError(f"{sidecar}: no such list of faces, and no finder to make one")
+        raise VideoError(f"{sidecar}: no such list of faces, and no detector to make one")
     sidecar = Path(sidecar or sidecar_path(out))
     if not given:
         _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,

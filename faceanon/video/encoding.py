@@ -175,7 +175,7 @@ def check_output_path(
 ) -> None:            # or VideoError
     "May a file of this name be written?"
     if not out.parent.is_dir(): raise VideoError(f"{out}: there is no folder {out.parent}")
-    if out.is_dir(): raise VideoError(f"{out}: a folder bears this name")
+    if out.is_dir(): raise VideoError(f"{out}: is a folder, expected the name of a file")
     if out.exists() and not overwrite: raise VideoError(f"{out} exists: allow overwriting, or choose another name")
 
 # %% ../../nbs/4_video/08_encoding.ipynb #7881ea00

@@ -292,11 +292,11 @@ def rotate_boxes_back(
              (width - x2, height - y2, width - x1, height - y1), (y1, height - x2, y2, height - x1))
     return np.stack(turns[quarters % 4], 1)
 
-# %% ../../nbs/4_video/05_reading.ipynb #fb17b516
+# %% ../../nbs/4_video/05_reading.ipynb #8bd1ff63
 def writable_frame(
     frame,        # of PyAV
 ) -> object:      # the same
-    "Give a frame pixels that nobody else writes into."
+    "Give a frame pixels that nothing else writes into."
     frame.make_writable()
     return frame
 
