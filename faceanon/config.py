@@ -29,8 +29,8 @@ DECODER_LOSSES = dict(draws=('loss_l1',), shows=('loss_l1', 'loss_det'),
                       plays=('loss_l1', 'loss_det', 'loss_adv', 'loss_code'))
 
 @dataclass(frozen=True)
-class TrainConfig:
-    "Every number that can change a result, with its letter in the paper where it has one."
+class _DataConfig:
+    "What a run learns from, and with which networks."
     preset:str = 'small'        # name of the preset this came from; stands in every result
     seed:int = 0                # weights, order and noise
     source:str = 'world'        # 'world', or 'real': LFW faces and JHMDB frames below FACEANON_DATA
@@ -47,7 +47,12 @@ class TrainConfig:
     d_start:str = 'fresh'       # 'verifier': D begins as the verifier trained on originals, as in the paper
     d_frozen:int = 0            # of a recogniser that others trained, stages that D keeps as they are
     backbone:str = 'small'      # of A: 'small', 'mobilenet' or 'resnet101', as in the paper
-    d_restart:int = 0           # steps after which the oldest D starts anew; 0: never
+
+# %% ../nbs/1_data/01_config.ipynb #d1ccc979
+@dataclass(frozen=True)
+class _GameConfig(_DataConfig):
+    "The game of M, D and A."
+    d_restart:int = 0           # steps after which the oldest D is reset; 0: never
     d_steps:int = 1             # D's steps, on fresh faces, per step of M; 1 in the paper
     r_steps:int = 3             # steps of the code's reader R per step of M; the paper has none
     d_warmup:int = 0            # steps of D before M moves
@@ -67,6 +72,28 @@ class TrainConfig:
     lr_drop:float = .3          # factor on the rates of M and A from `lr_drop_step` on; .1 in the paper
     lr_drop_step:int = 584      # the first step with the lower rate; a longer run keeps it
     lr_a:float = 3e-4           # Adam, A in the game; 1e-3 in the paper
+
+    __delwrap__ = _DataConfig  # where fastcore finds the comments of inherited fields
+
+# %% ../nbs/1_data/01_config.ipynb #d8ada907
+def _rules(cfg) -> dict[str, bool]:
+    "Field -> does its value obey its rule?"
+    return dict(
+        face_size=cfg.face_size >= 16 and cfg.face_size % 4 == 0,
+        frame_size=cfg.frame_size >= 32 and cfg.frame_size % 32 == 0,
+        pad=cfg.pad >= 1, objective=cfg.objective in OBJECTIVES, decoder=cfg.decoder in DECODER_LOSSES,
+        source=cfg.source in ('world', 'real'), backbone=cfg.backbone in BACKBONES,
+        d_start=cfg.d_start in ('fresh', 'verifier'),
+        steps=cfg.steps >= 0, lr_drop_step=cfg.lr_drop_step >= 0, margin=cfg.margin >= 1,
+        d_pool=cfg.d_pool >= 1, d_steps=cfg.d_steps >= 1,
+        people=cfg.people >= (3 if cfg.source == 'world' else 2),  # a frame of the world shows up to three
+        m_noise=cfg.m_noise > 0 or cfg.m_noise == 0 == cfg.rate_weight,  # without noise a rate means nothing
+        checkpoint_every=cfg.checkpoint_every >= 1, seed=cfg.seed >= 0)
+
+# %% ../nbs/1_data/01_config.ipynb #800b863a
+@dataclass(frozen=True)
+class TrainConfig(_GameConfig):
+    "Every number that can change a result, with its letter in the paper where it has one."
     a_warmup:int = 1800         # steps of A on original frames before the game
     warmup_lr:float = 2e-3      # AdamW, A when it learns names; half of it when it learns places too
     finetune_steps:int = 250    # steps of A alone on a method's frames afterwards: the paper's T2
@@ -77,19 +104,10 @@ class TrainConfig:
     test_frames:int = 500       # frames that A is tested on
     checkpoint_every:int = 100  # steps
 
+    __delwrap__ = _GameConfig
+
     def __post_init__(self):
-        rules = dict(
-            face_size=self.face_size >= 16 and self.face_size % 4 == 0,
-            frame_size=self.frame_size >= 32 and self.frame_size % 32 == 0,
-            pad=self.pad >= 1, objective=self.objective in OBJECTIVES, decoder=self.decoder in DECODER_LOSSES,
-            source=self.source in ('world', 'real'), backbone=self.backbone in BACKBONES,
-            d_start=self.d_start in ('fresh', 'verifier'),
-            steps=self.steps >= 0, lr_drop_step=self.lr_drop_step >= 0, margin=self.margin >= 1,
-            d_pool=self.d_pool >= 1, d_steps=self.d_steps >= 1,
-            people=self.people >= (3 if self.source == 'world' else 2),  # a frame of the world shows up to three
-            m_noise=self.m_noise > 0 or self.m_noise == 0 == self.rate_weight,  # without noise a rate means nothing
-            checkpoint_every=self.checkpoint_every >= 1, seed=self.seed >= 0)
-        bad = {name: getattr(self, name) for name, good in rules.items() if not good}
+        bad = {name: getattr(self, name) for name, good in _rules(self).items() if not good}
         if bad: raise ValueError(f"settings out of range: {bad}")
 
 # %% ../nbs/1_data/01_config.ipynb #3b1fde03

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CASIA_SPLITS', 'IMAGE_SUFFIXES', 'ARCFACE_POINTS', 'split_identities', 'list_visible', 'casia_folder', 'list_casia',
-           'CASIA', 'read_casia_landmarks']
+           'read_casia_landmarks', 'CASIA']
 
 # %% ../../nbs/1_data/07_casia.ipynb #9881c4ec
 import hashlib
@@ -84,12 +84,42 @@ def list_casia(
     if strangers and on_bad == 'stop': raise DataError(strangers[0][1])
     return {person: found['pictures'] for person, found in seen.items()}, skipped + strangers
 
-# %% ../../nbs/1_data/07_casia.ipynb #4f58cf01
+# %% ../../nbs/1_data/07_casia.ipynb #25451da7
+def read_casia_landmarks(
+    folder:Path,         # from `casia_folder`; the file lies in it or above it
+) -> Iterable[tuple[str, Float[Tensor, "5 2"]]]: # `ID/NUMBER.jpg`, x and y in pixels of the picture
+    "`casia_landmark.txt`, line by line: path, class, five points, as the SphereFace ports read it."
+    paths = [place/'casia_landmark.txt' for place in (folder, folder.parent)]
+    path = next((path for path in paths if path.is_file()), paths[0])
+    for number, line in enumerate(read_lines(path, 'landmarks of every picture, or `points` for aligned ones'), 1):
+        key, _, *numbers = parse_fields(path, number, line, (str, int, *[float]*10))
+        if not np.isfinite(numbers).all(): raise DataError(f"{path}, line {number}: expected finite numbers")
+        yield key, torch.tensor(numbers).reshape(5, 2)
+
+# %% ../../nbs/1_data/07_casia.ipynb #4d5f7fad
 ARCFACE_POINTS = torch.tensor([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
                                [41.5493, 92.3655], [70.7299, 92.2041]])/112  # in widths of an aligned 112x112 picture
 
 
-class CASIA:
+class _CASIALandmarks:
+    "Where the landmarks of CASIA's pictures are."
+    def landmarks(self,
+        index:int,                 # of `pictures`
+    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives, left eye as seen first
+        "From `casia_landmark.txt`, or the `points` given; DataError where there is neither."
+        if self.aligned is not None: return self.aligned*self.face_size
+        key = self.pictures[index][1]
+        if key not in self._points: raise DataError(f"{self.folder}: expected {key} in casia_landmark.txt")
+        return self._points[key]*self.face_size/torch.tensor(image_size(self.folder/key)).float()
+
+    @cached_property
+    def _points(self) -> dict[str, Tensor]:
+        "Read where landmarks are asked for: half a million lines."
+        wanted = {key for _, key in self.pictures}
+        return {key: points for key, points in read_casia_landmarks(self.folder) if key in wanted}
+
+# %% ../../nbs/1_data/07_casia.ipynb #4f58cf01
+class CASIA(_CASIALandmarks):
     "CASIA-WebFace, one split by identity: item -> (face uint8 (3, S, S), identity from 0)."
     def __init__(self,
         split:str,              # `train`, `val` or `test`: different people
@@ -105,7 +135,9 @@ class CASIA:
         self.folder, self.split, self.face_size, self.aligned = casia_folder(root), split, face_size, points
         everybody, self.skipped = list_casia(self.folder, on_bad)  # (`ID/NUMBER.jpg` or `ID`, why)
         keys = [f'{person}/{name}' for person in split_identities(everybody, split, seed) for name in everybody[person]]
-        if on_bad == 'skip': keys = self._whole(keys)
+        if on_bad == 'skip':
+            seen, bad = scan_files('casia pictures', self.folder, keys, image_size, 'skip')
+            keys, self.skipped = [*seen], self.skipped + bad
         warn_skipped('CASIA-WebFace', self.skipped, len(keys) + len(self.skipped))
         counted = {}
         for key in keys: counted.setdefault(key.split('/')[0], []).append(key)
@@ -123,36 +155,3 @@ class CASIA:
         identity, key = self.pictures[index]
         picture = to_float(read_image(self.folder/key))[None]
         return to_uint8(resize(picture, self.face_size).clamp(0, 1))[0], identity
-
-    def landmarks(self,
-        index:int,                 # of `pictures`
-    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives, left eye as seen first
-        "From `casia_landmark.txt`, or the `points` given; DataError where there is neither."
-        if self.aligned is not None: return self.aligned*self.face_size
-        key = self.pictures[index][1]
-        if key not in self._points: raise DataError(f"{self.folder}: expected {key} in casia_landmark.txt")
-        return self._points[key]*self.face_size/torch.tensor(image_size(self.folder/key)).float()
-
-    @cached_property
-    def _points(self) -> dict[str, Tensor]:
-        "Read where landmarks are asked for: half a million lines."
-        wanted = {key for _, key in self.pictures}
-        return {key: points for key, points in read_casia_landmarks(self.folder) if key in wanted}
-
-    def _whole(self, keys:list[str]) -> list[str]:
-        "Those that can be read to their end; the others join `skipped`."
-        seen, bad = scan_files('casia pictures', self.folder, keys, image_size, 'skip')
-        self.skipped += bad
-        return [*seen]
-
-# %% ../../nbs/1_data/07_casia.ipynb #25451da7
-def read_casia_landmarks(
-    folder:Path,         # from `casia_folder`; the file lies in it or above it
-) -> Iterable[tuple[str, Float[Tensor, "5 2"]]]: # `ID/NUMBER.jpg`, x and y in pixels of the picture
-    "`casia_landmark.txt`, line by line: path, class, five points, as the SphereFace ports read it."
-    paths = [place/'casia_landmark.txt' for place in (folder, folder.parent)]
-    path = next((path for path in paths if path.is_file()), paths[0])
-    for number, line in enumerate(read_lines(path, 'landmarks of every picture, or `points` for aligned ones'), 1):
-        key, _, *numbers = parse_fields(path, number, line, (str, int, *[float]*10))
-        if not np.isfinite(numbers).all(): raise DataError(f"{path}, line {number}: expected finite numbers")
-        yield key, torch.tensor(numbers).reshape(5, 2)

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from .files import (DataError, check_on_bad, data_folder, read_face_table, read_image, read_pickle,
-                                 scan_files, warn_skipped)
+from .files import (DataError, check_on_bad, data_folder, faces_in_frame, read_face_table, read_image,
+                                 read_pickle, scan_files, warn_skipped)
 from ..faces import resize, to_float, to_uint8
 
 # %% ../../nbs/1_data/08_daly.ipynb #b00539a1
@@ -139,6 +139,29 @@ def read_key_frame(
         if (place/name).is_file(): return read_image(place/name)
     raise DataError(f"{place}: expected a picture of frame {key.frame}, such as {key.frame:05d}.jpg")
 
+# %% ../../nbs/1_data/08_daly.ipynb #a7035640
+def _undecodable(folder:Path, keys:list[KeyFrame], places:dict[str, str]) -> list[tuple[str, str]]:
+    "Decode every key frame once; (video, why) of those that do not give all of theirs."
+    wanted = {}
+    for key in keys: wanted.setdefault(folder/places[key.video] if key.video in places else None, []).append(key)
+    videos = {place: video for video, place in places.items()}
+    look = lambda place: [[*read_key_frame(place, key).shape] for key in wanted[place]][:1]
+    return [(videos[place], why) for place, why in scan_files('daly key frames', folder, videos, look, 'skip')[1]]
+
+# %% ../../nbs/1_data/08_daly.ipynb #391ee4f2
+def _whole_videos(folder:Path, keys:list[KeyFrame], skipped:list, on_bad:str) -> tuple:
+    "Key frames whose video is there, where it is, and what was left out; with `skip` videos must give all of theirs."
+    places, bad = {}, []
+    for video in dict.fromkeys(key.video for key in keys):
+        try: places[video] = daly_video_path(folder, video)
+        except DataError as e:
+            if on_bad == 'stop': raise
+            bad.append((video, str(e)))
+    if on_bad == 'skip': bad += _undecodable(folder, keys, places)
+    lost = {video for video, _ in bad}
+    warn_skipped('DALY', skipped + bad, len(keys) + len(skipped))
+    return [key for key in keys if key.video not in lost], places, skipped + bad
+
 # %% ../../nbs/1_data/08_daly.ipynb #69ed37a4
 class DALY:
     "DALY's key frames, one official split: item -> (frame uint8 (3, H, W), target as the others give)."
@@ -152,8 +175,8 @@ class DALY:
         if height < 1: raise ValueError(f"height must be >= 1, got {height}")
         check_on_bad(on_bad)
         self.folder, self.height = data_folder('daly', root), height
-        self.actions, sides, self.skipped = list_daly_key_frames(self.folder, on_bad)  # label = place in `actions` + 1
-        self.items, self.places = self._whole(sides[split], on_bad)
+        self.actions, sides, skipped = list_daly_key_frames(self.folder, on_bad)  # label = place in `actions` + 1
+        self.items, self.places, self.skipped = _whole_videos(self.folder, sides[split], skipped, on_bad)
         if not self.items: raise DataError(f"{self.folder}: expected key frames to {split} on, found none")
         self.found = read_face_table(self.folder/'faces_yunet.csv', ('video', 'frame'))
 
@@ -168,35 +191,7 @@ class DALY:
         height, width = frame.shape[1:]
         size = (self.height, max(1, round(self.height*width/height)))
         small = to_uint8(resize(to_float(frame)[None], size).clamp(0, 1))[0]
-        return small, self._target(key, torch.tensor([size[1]/width, size[0]/height]), torch.tensor([size[1], size[0]]))
-
-    def _target(self, key:KeyFrame, scale:Tensor, size:Tensor) -> dict[str, Tensor]:
-        "Everything in pixels of the frame given; `ids` are -1, for nobody is named."
-        faces = self.found.get((key.video, str(key.frame)), torch.empty(0, 14))*scale.repeat(7)
-        tight = torch.cat([faces[:, :2].floor(), faces[:, 2:4].ceil()], 1).long().clamp(min=0).minimum(size.repeat(2))
-        inside = (tight[:, 2:] > tight[:, :2]).all(1)
-        return dict(boxes=key.boxes*size.repeat(2), labels=key.labels, faces=tight[inside],
-                    landmarks=faces[inside, 4:].unflatten(1, (5, 2)), ids=torch.full((int(inside.sum()),), -1))
-
-    def _whole(self, keys:list[KeyFrame], on_bad:str) -> tuple[list[KeyFrame], dict[str, str]]:
-        "Key frames whose video is there; with `skip` those whose video gives all of them."
-        places, total, bad = {}, len(keys) + len(self.skipped), []
-        for video in dict.fromkeys(key.video for key in keys):
-            try: places[video] = daly_video_path(self.folder, video)
-            except DataError as e:
-                if on_bad == 'stop': raise
-                bad.append((video, str(e)))
-        if on_bad == 'skip': bad += _undecodable(self.folder, keys, places)
-        self.skipped += bad
-        lost = {video for video, _ in bad}
-        warn_skipped('DALY', self.skipped, total)
-        return [key for key in keys if key.video not in lost], places
-
-# %% ../../nbs/1_data/08_daly.ipynb #a7035640
-def _undecodable(folder:Path, keys:list[KeyFrame], places:dict[str, str]) -> list[tuple[str, str]]:
-    "Decode every key frame once; (video, why) of those that do not give all of theirs."
-    wanted = {}
-    for key in keys: wanted.setdefault(folder/places[key.video] if key.video in places else None, []).append(key)
-    videos = {place: video for video, place in places.items()}
-    look = lambda place: [[*read_key_frame(place, key).shape] for key in wanted[place]][:1]
-    return [(videos[place], why) for place, why in scan_files('daly key frames', folder, videos, look, 'skip')[1]]
+        faces = self.found.get((key.video, str(key.frame)), torch.empty(0, 14))
+        faces = faces*torch.tensor([size[1]/width, size[0]/height]).repeat(7)
+        boxes = key.boxes*torch.tensor([size[1], size[0]]).repeat(2)
+        return small, dict(boxes=boxes, labels=key.labels, **faces_in_frame(faces, size))

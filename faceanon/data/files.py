@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FACE_COLUMNS', 'INDEX_FORMAT', 'MIN_SCAN_SECONDS', 'MAX_ARRAY_BYTES', 'DataError', 'data_folder', 'read_lines',
-           'parse_fields', 'read_image', 'image_size', 'read_face_table', 'check_on_bad', 'warn_skipped',
-           'scan_index_path', 'scan_files', 'read_pickle']
+           'parse_fields', 'read_image', 'image_size', 'read_face_table', 'faces_in_frame', 'check_on_bad',
+           'warn_skipped', 'scan_index_path', 'scan_files', 'read_pickle']
 
 # %% ../../nbs/1_data/04_files.ipynb #7e2af674
 import codecs
@@ -128,6 +128,18 @@ def read_face_table(
         found.setdefault(tuple(row[name] for name in key), []).append(face)
     return {name: torch.tensor(faces) for name, faces in found.items()}
 
+# %% ../../nbs/1_data/04_files.ipynb #f680a199
+def faces_in_frame(
+    found:Float[Tensor, "f 14"],   # faces of a table, in pixels of the frame given: box and landmarks
+    size:tuple[int, int],          # (height, width) of that frame
+) -> dict[str, Tensor]:            # `faces`, `landmarks`, `ids`; faces outside the frame are left out
+    "The part of a target that a table of faces gives; `ids` are -1, for nobody is named."
+    limit = torch.tensor([size[1], size[0]])
+    tight = torch.cat([found[:, :2].floor(), found[:, 2:4].ceil()], 1).long().clamp(min=0).minimum(limit.repeat(2))
+    inside = (tight[:, 2:] > tight[:, :2]).all(1)
+    return dict(faces=tight[inside], landmarks=found[inside, 4:].unflatten(1, (5, 2)),
+                ids=torch.full((int(inside.sum()),), -1))
+
 # %% ../../nbs/1_data/04_files.ipynb #79f21a31
 def check_on_bad(
     on_bad:str,  # 'stop' or 'skip'
@@ -246,7 +258,7 @@ def _filled(raw, dtype:np.dtype, shape:tuple, order:str, where:str) -> np.ndarra
 
 # %% ../../nbs/1_data/04_files.ipynb #dface58b
 def _numpy_names(where:str) -> dict[str, object]:
-    "Stand-ins for what a pickled array calls, made anew so that no file leaves a trace."
+    "Stand-ins for what a pickled array calls, built for each file so that none leaves a trace."
     spent = 0
 
     def filled(raw, dtype, shape, order):

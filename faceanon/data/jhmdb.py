@@ -8,6 +8,7 @@ __all__ = ['JHMDB_FOLDERS', 'boxes_from_masks', 'clip_source', 'drop_shared_sour
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #2877051c
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from jaxtyping import Float, UInt8
 from scipy.io import loadmat, whosmat
 from torch import Tensor
 
-from .files import (DataError, check_on_bad, data_folder, parse_fields, read_face_table, read_image,
-                                 read_lines, read_pickle, scan_files, warn_skipped)
+from .files import (DataError, check_on_bad, data_folder, faces_in_frame, parse_fields, read_face_table,
+                                 read_image, read_lines, read_pickle, scan_files, warn_skipped)
 from ..faces import resize, to_float, to_uint8
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #0b7c16e2
@@ -141,98 +142,6 @@ class Clip:
 
 JHMDB_FOLDERS = ('ReCompress_Videos', 'Rename_Images', 'Frames')  # videos, or pictures; Frames is mmaction2's name
 
-# %% ../../nbs/1_data/06_jhmdb.ipynb #c8ab9660
-class JHMDB:
-    "J-HMDB frames, one split of an official fold: item -> (frame uint8 (3, H, W), target), H to W as 3 to 4."
-    def __init__(self,
-        split:str,             # `train` (without clips from sources that are tested) or `test` (as published)
-        fold:int=1,            # 1, 2 or 3
-        height:int=240,        # H, pixels; boxes and landmarks are scaled with the frame
-        stride:int=1,          # every how many frames of a clip, from its first
-        root:Path|None=None,   # the folder above `jhmdb/`; None takes `FACEANON_DATA`
-        clips:str|None=None,   # one of `JHMDB_FOLDERS`; None: the first of them that is there
-        on_bad:str='stop',     # 'skip': decode every clip once, leave out the bad ones and tell in `skipped`
-    ):
-        if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-        if height < 1 or stride < 1: raise ValueError(f"height and stride must be >= 1, got {height} and {stride}")
-        if clips not in (None, *JHMDB_FOLDERS): raise ValueError(f"clips must be one of {JHMDB_FOLDERS}, got {clips!r}")
-        check_on_bad(on_bad)
-        folder = data_folder('jhmdb', root)
-        self.actions, sides = self._split(folder, fold)  # label = place in `actions` + 1
-        kept = drop_shared_sources(sides[1], sides[2]) if split == 'train' else sides[2]
-        if not kept: raise DataError(f"{folder/'splits'}: expected clips to {split} on in fold {fold}, found none")
-        self.left_out = [clip for clip in sides[1] if clip not in {*kept}] if split == 'train' else []
-        self.height, self.width = height, round(height*4/3)
-        stored = clips or next((c for c in JHMDB_FOLDERS if (folder/c).is_dir()), JHMDB_FOLDERS[0])
-        self.clips, self.skipped = self._whole(folder, kept, stored, on_bad)  # (`CLASS/CLIP`, why)
-        if not self.clips: raise DataError(f"{folder/stored}: expected whole clips to {split} on, found none")
-        self.items = [(c, t) for c, clip in enumerate(self.clips) for t in range(0, len(clip.boxes), stride)]
-        self.found = read_face_table(folder/'faces_yunet.csv', ('clip', 'frame'))
-
-    def __len__(self): return len(self.items)
-
-    def __getitem__(self,
-        index:int,                                         # of `items`
-    ) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]: # the frame, RGB, and its `target`
-        "Decode one frame; DataError for a damaged video."
-        c, t = self.items[index]
-        return self.shrink(_read_frames(self.clips[c].path, t + 1)[t:])[0], self.target(c, t)
-
-    def clip(self,
-        c:int,                                                     # of `clips`
-    ) -> tuple[UInt8[Tensor, "t 3 h w"], list[dict[str, Tensor]]]: # as many frames as masks, and a target each
-        "A whole clip, whatever `stride` is."
-        clip = self.clips[c]
-        frames = _read_frames(clip.path, len(clip.boxes))
-        return self.shrink(frames), [self.target(c, t) for t in range(len(clip.boxes))]
-
-    def shrink(self,
-        frames:UInt8[Tensor, "t 3 240 320"],  # as decoded
-    ) -> UInt8[Tensor, "t 3 h w"]:            # resized by the project's one resize
-        "To the size asked for."
-        if self.height == 240: return frames
-        return to_uint8(resize(to_float(frames), (self.height, self.width)).clamp(0, 1))
-
-    def target(self,
-        c:int,                # of `clips`
-        t:int,                # frame of the clip, from 0
-    ) -> dict[str, Tensor]:   # as above; one action box; every stored face; `ids` are -1, for nobody is named
-        "What is known about a frame, in pixels of the frame given; nothing is decoded."
-        clip, scale = self.clips[c], torch.tensor([self.width/320, self.height/240])
-        faces = self.found.get((f'{clip.action}/{clip.name}', str(t)), torch.empty(0, 14))*scale.repeat(7)
-        limit = torch.tensor([self.width, self.height])
-        tight = torch.cat([faces[:, :2].floor(), faces[:, 2:4].ceil()], 1).long().clamp(min=0).minimum(limit.repeat(2))
-        inside = (tight[:, 2:] > tight[:, :2]).all(1)
-        return dict(boxes=(clip.boxes[t]*scale.repeat(2))[None],
-                    labels=torch.tensor([self.actions.index(clip.action) + 1]),
-                    faces=tight[inside], landmarks=faces[inside, 4:].unflatten(1, (5, 2)),
-                    ids=torch.full((int(inside.sum()),), -1))
-
-    def _split(self, folder:Path, fold:int) -> tuple[list[str], dict]:
-        "The actions, and (action, clip) by side."
-        return read_jhmdb_split(folder, fold)
-
-    def _boxes(self, folder:Path, names:list[str], on_bad:str) -> tuple[dict, list]:
-        "By `CLASS/CLIP` the boxes of its frames as rows of numbers; what is bad, and why."
-        paths = {f'{name}/puppet_mask.mat': name for name in names}
-        found, bad = scan_files('jhmdb masks', folder/'puppet_mask', paths,
-                                lambda p: boxes_from_masks(p).int().tolist(), on_bad)
-        return {paths[path]: boxes for path, boxes in found.items()}, [(paths[path], why) for path, why in bad]
-
-    def _whole(self, folder:Path, kept:list, stored:str, on_bad:str) -> tuple[list[Clip], list[tuple[str, str]]]:
-        "Clips that are there and have boxes; with `skip` those that decode."
-        places = {f'{action}/{name}': _clip_place(stored, action, name) for action, name in kept}
-        skipped = _missing_clips(folder, places, on_bad)
-        absent = {name for name, _ in skipped}
-        boxes, bad = self._boxes(folder, [name for name in places if name not in absent], on_bad)
-        skipped += bad
-        if on_bad == 'skip': skipped += _short_clips(folder, {name: places[name] for name in boxes}, boxes)
-        warn_skipped('JHMDB', skipped, len(kept))
-        bad = {name for name, _ in skipped}
-        keys = {f'{action}/{name}': (action, name) for action, name in kept if f'{action}/{name}' not in bad}
-        boxes = {key: torch.tensor(boxes[key]).float() for key in keys}
-        return [Clip(*clip, folder/places[key], boxes[key]) for key, clip in keys.items()], skipped
-
 # %% ../../nbs/1_data/06_jhmdb.ipynb #84fa8e27
 def _clip_place(stored:str, action:str, name:str) -> str:
     "Where a clip lies below JHMDB's folder."
@@ -273,6 +182,98 @@ def _short_clips(folder:Path, places:dict[str, str], boxes:dict[str, list]) -> l
         try: _check_video(folder/place, t, (h, w), len(boxes[names[place]]))
         except DataError as e: bad.append((names[place], str(e)))
     return bad
+
+# %% ../../nbs/1_data/06_jhmdb.ipynb #12079a8f
+def _whole_clips(folder:Path, kept:list, stored:str, on_bad:str, boxes_of:Callable) -> tuple:
+    "Clips that are there and have boxes; with `skip` those that decode."
+    places = {f'{action}/{name}': _clip_place(stored, action, name) for action, name in kept}
+    skipped = _missing_clips(folder, places, on_bad)
+    absent = {name for name, _ in skipped}
+    boxes, bad = boxes_of(folder, [name for name in places if name not in absent], on_bad)
+    skipped += bad
+    if on_bad == 'skip': skipped += _short_clips(folder, {name: places[name] for name in boxes}, boxes)
+    warn_skipped('JHMDB', skipped, len(kept))
+    bad = {name for name, _ in skipped}
+    keys = {f'{action}/{name}': (action, name) for action, name in kept if f'{action}/{name}' not in bad}
+    boxes = {key: torch.tensor(boxes[key]).float() for key in keys}
+    return [Clip(*clip, folder/places[key], boxes[key]) for key, clip in keys.items()], skipped
+
+# %% ../../nbs/1_data/06_jhmdb.ipynb #75d6377e
+class _ClipFrames:
+    "Frames and targets of clips: what `JHMDB` reads once its clips are known."
+    def __len__(self): return len(self.items)
+
+    def __getitem__(self,
+        index:int,                                         # of `items`
+    ) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]: # the frame, RGB, and its `target`
+        "Decode one frame; DataError for a damaged video."
+        c, t = self.items[index]
+        return self.shrink(_read_frames(self.clips[c].path, t + 1)[t:])[0], self.target(c, t)
+
+    def clip(self,
+        c:int,                                                     # of `clips`
+    ) -> tuple[UInt8[Tensor, "t 3 h w"], list[dict[str, Tensor]]]: # as many frames as masks, and a target each
+        "A whole clip, whatever `stride` is."
+        clip = self.clips[c]
+        frames = _read_frames(clip.path, len(clip.boxes))
+        return self.shrink(frames), [self.target(c, t) for t in range(len(clip.boxes))]
+
+    def shrink(self,
+        frames:UInt8[Tensor, "t 3 240 320"],  # as decoded
+    ) -> UInt8[Tensor, "t 3 h w"]:            # resized by the project's one resize
+        "To the size asked for."
+        if self.height == 240: return frames
+        return to_uint8(resize(to_float(frames), (self.height, self.width)).clamp(0, 1))
+
+    def target(self,
+        c:int,                # of `clips`
+        t:int,                # frame of the clip, from 0
+    ) -> dict[str, Tensor]:   # as above; one action box; every stored face; `ids` are -1, for nobody is named
+        "What is known about a frame, in pixels of the frame given; nothing is decoded."
+        clip, scale = self.clips[c], torch.tensor([self.width/320, self.height/240])
+        faces = self.found.get((f'{clip.action}/{clip.name}', str(t)), torch.empty(0, 14))*scale.repeat(7)
+        return dict(boxes=(clip.boxes[t]*scale.repeat(2))[None],
+                    labels=torch.tensor([self.actions.index(clip.action) + 1]),
+                    **faces_in_frame(faces, (self.height, self.width)))
+
+# %% ../../nbs/1_data/06_jhmdb.ipynb #c8ab9660
+class JHMDB(_ClipFrames):
+    "J-HMDB frames, one split of an official fold: item -> (frame uint8 (3, H, W), target), H to W as 3 to 4."
+    def __init__(self,
+        split:str,             # `train` (without clips from sources that are tested) or `test` (as published)
+        fold:int=1,            # 1, 2 or 3
+        height:int=240,        # H, pixels; boxes and landmarks are scaled with the frame
+        stride:int=1,          # every how many frames of a clip, from its first
+        root:Path|None=None,   # the folder above `jhmdb/`; None takes `FACEANON_DATA`
+        clips:str|None=None,   # one of `JHMDB_FOLDERS`; None: the first of them that is there
+        on_bad:str='stop',     # 'skip': decode every clip once, leave out the bad ones and tell in `skipped`
+    ):
+        if split not in ('train', 'test'): raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+        if height < 1 or stride < 1: raise ValueError(f"height and stride must be >= 1, got {height} and {stride}")
+        if clips not in (None, *JHMDB_FOLDERS): raise ValueError(f"clips must be one of {JHMDB_FOLDERS}, got {clips!r}")
+        check_on_bad(on_bad)
+        folder = data_folder('jhmdb', root)
+        self.actions, sides = self._split(folder, fold)  # label = place in `actions` + 1
+        kept = drop_shared_sources(sides[1], sides[2]) if split == 'train' else sides[2]
+        if not kept: raise DataError(f"{folder/'splits'}: expected clips to {split} on in fold {fold}, found none")
+        self.left_out = [clip for clip in sides[1] if clip not in {*kept}] if split == 'train' else []
+        self.height, self.width = height, round(height*4/3)
+        stored = clips or next((c for c in JHMDB_FOLDERS if (folder/c).is_dir()), JHMDB_FOLDERS[0])
+        self.clips, self.skipped = _whole_clips(folder, kept, stored, on_bad, self._boxes)  # (`CLASS/CLIP`, why)
+        if not self.clips: raise DataError(f"{folder/stored}: expected whole clips to {split} on, found none")
+        self.items = [(c, t) for c, clip in enumerate(self.clips) for t in range(0, len(clip.boxes), stride)]
+        self.found = read_face_table(folder/'faces_yunet.csv', ('clip', 'frame'))
+
+    def _split(self, folder:Path, fold:int) -> tuple[list[str], dict]:
+        "The actions, and (action, clip) by side."
+        return read_jhmdb_split(folder, fold)
+
+    def _boxes(self, folder:Path, names:list[str], on_bad:str) -> tuple[dict, list]:
+        "By `CLASS/CLIP` the boxes of its frames as rows of numbers; what is bad, and why."
+        paths = {f'{name}/puppet_mask.mat': name for name in names}
+        found, bad = scan_files('jhmdb masks', folder/'puppet_mask', paths,
+                                lambda p: boxes_from_masks(p).int().tolist(), on_bad)
+        return {paths[path]: boxes for path, boxes in found.items()}, [(paths[path], why) for path, why in bad]
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #fcc492f7
 def _tube(path:Path, clip:str, labelled:dict, labels:list) -> tuple[int, list[list[float]]]:

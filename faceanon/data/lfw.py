@@ -106,8 +106,36 @@ def _enough(listed:list, skipped:list, min_pictures:int) -> list:
     warn_skipped('LFW', skipped, len(listed))
     return [(name, n) for name, n in whole if left[name] >= min_pictures]
 
+# %% ../../nbs/1_data/05_lfw.ipynb #3f60a771
+def _listed(folder:Path, split:str, min_pictures:int) -> list[tuple[str, int]]:
+    "Every picture of the people on a list who have enough pictures: (name, number from 1)."
+    counts = {name: n for name, n in read_lfw_people(folder, split).items() if n >= min_pictures}
+    if not counts: raise DataError(f"{folder}: nobody on the {split} list has {min_pictures} pictures")
+    return [(name, n) for name, count in counts.items() for n in range(1, count + 1)]
+
+# %% ../../nbs/1_data/05_lfw.ipynb #48e4c34a
+class _LFWFiles:
+    "The names, files and landmarks of LFW's pictures."
+    def key(self,
+        picture:tuple[int, int],  # (identity, number from 1), as in `pictures`
+    ) -> str:                     # `NAME/NAME_0001.jpg`
+        "A picture's name in the table of faces."
+        return lfw_key(self.people[picture[0]], picture[1])
+
+    def path(self,
+        key:str,  # from `key`
+    ) -> Path:    # of the JPEG
+        "Where a picture lies."
+        return self.pictures_folder/key
+
+    def landmarks(self,
+        index:int,                 # of `pictures`
+    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives
+        "What alignment needs; the picture is not read."
+        return landmarks_in_crops(self.points[index][None], self.crops[index][None], self.face_size)[0]
+
 # %% ../../nbs/1_data/05_lfw.ipynb #dce26f6a
-class LFW:
+class LFW(_LFWFiles):
     "Labeled Faces in the Wild, one split of View 1: item -> (face uint8 (3, S, S), identity from 0)."
     def __init__(self,
         split:str,                 # `train` or `test`: different people; `all`: both, for View 2's pairs
@@ -120,11 +148,9 @@ class LFW:
     ):
         check_on_bad(on_bad)
         folder = data_folder('lfw', root)
-        counts = {name: n for name, n in read_lfw_people(folder, split).items() if n >= min_pictures}
-        if not counts: raise DataError(f"{folder}: nobody on the {split} list has {min_pictures} pictures")
+        listed = _listed(folder, split, min_pictures)
         self.folder, self.split, self.face_size = folder, split, face_size
         self.alignment, self.pictures_folder = find_lfw_images(folder, alignment)
-        listed = [(name, n) for name, count in counts.items() for n in range(1, count + 1)]
         table = folder/face_table_name(self.alignment)
         found = read_face_table(table, ('image',))
         self.skipped = _lfw_faults(self.pictures_folder, listed, found, table, on_bad)  # (`NAME/NAME_0001.jpg`, why)
@@ -136,18 +162,6 @@ class LFW:
         rows = torch.stack([found[self.key(p),][0] for p in self.pictures])
         self.points = rows[:, 4:].unflatten(1, (5, 2))  # in pixels of the 250x250 picture
         self.crops = enlarge_boxes(batch_boxes([*rows[:, None, :4]]), pad, 250, 250)  # rows [item, x1, ...]
-
-    def key(self,
-        picture:tuple[int, int],  # (identity, number from 1), as in `pictures`
-    ) -> str:                     # `NAME/NAME_0001.jpg`
-        "A picture's name in the table of faces."
-        return lfw_key(self.people[picture[0]], picture[1])
-
-    def path(self,
-        key:str,  # from `key`
-    ) -> Path:    # of the JPEG
-        "Where a picture lies."
-        return self.pictures_folder/key
 
     def __len__(self): return len(self.pictures)
 
@@ -161,12 +175,6 @@ class LFW:
         box = self.crops[index, 1:]
         face = crop_faces(to_float(picture)[None], torch.cat([box.new_zeros(1), box])[None], self.face_size)
         return to_uint8(face)[0], self.pictures[index][0]
-
-    def landmarks(self,
-        index:int,                 # of `pictures`
-    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives
-        "What alignment needs; the picture is not read."
-        return landmarks_in_crops(self.points[index][None], self.crops[index][None], self.face_size)[0]
 
 # %% ../../nbs/1_data/05_lfw.ipynb #f0595c97
 def read_lfw_pairs(

@@ -80,6 +80,17 @@ def check_targets(
         if labels.dtype != torch.int64 or not ((labels >= 1) & (labels <= classes)).all():
             raise ValueError(f"labels {i} must be int64 in 1..{classes}, got {labels.dtype} {labels.tolist()}")
 
+# %% ../../nbs/2_method/03_action_detector.ipynb #5839d6ec
+def _head_logits(net:FasterRCNN, frames:Tensor, boxes:list[Tensor]) -> Tensor:
+    "Logits of given boxes by the detector's own features, RoI pooling and head."
+    with train_mode([net.transform], False):  # in training it may draw a size by chance
+        inside, scaled = net.transform(list(frames), [dict(boxes=rows) for rows in boxes])
+    maps = net.backbone(inside.tensors)
+    maps = {'0': maps} if isinstance(maps, Tensor) else maps
+    heads = net.roi_heads
+    pooled = heads.box_roi_pool(maps, [target['boxes'] for target in scaled], inside.image_sizes)
+    return heads.box_predictor(heads.box_head(pooled))[0]
+
 # %% ../../nbs/2_method/03_action_detector.ipynb #881b81b8
 class ActionDetector(nn.Module):
     "A: Faster R-CNN, asked for losses or for boxes (Sec. 3, detection loss)."
@@ -109,14 +120,7 @@ class ActionDetector(nn.Module):
         if len(boxes) != len(frames):
             raise ValueError(f"{len(frames)} frames need as many sets of boxes, got {len(boxes)}")
         for i, rows in enumerate(boxes): check_action_boxes(rows, i)
-        net = self.net
-        with train_mode([net.transform], False):  # in training it may draw a size by chance
-            inside, scaled = net.transform(list(frames), [dict(boxes=rows) for rows in boxes])
-        maps = net.backbone(inside.tensors)
-        maps = {'0': maps} if isinstance(maps, Tensor) else maps
-        heads = net.roi_heads
-        pooled = heads.box_roi_pool(maps, [target['boxes'] for target in scaled], inside.image_sizes)
-        return heads.box_predictor(heads.box_head(pooled))[0]
+        return _head_logits(self.net, frames, boxes)
 
     @torch.no_grad()
     def detect(self,

@@ -54,6 +54,12 @@ class _Modifier(nn.Module):
         "A released anonymizer by name, or one's own by path."
         return load_anonymizer(find_weights(name, folder))
 
+
+def _check_code(code:Tensor, channels:int) -> None:
+    "Refuse the code of another M."
+    if code.ndim != 4 or code.shape[1] != channels:
+        raise ValueError(f"code must be (n, {channels}, h, w), got {tuple(code.shape)}")
+
 # %% ../../nbs/2_method/01_anonymizer.ipynb #e8fefedf
 class InstanceNormBlock(nn.Module):
     "Residual block of the paper's generator: no ReLU after the sum, no dropout."
@@ -84,6 +90,12 @@ def _paper_layers(w:int, blocks:int) -> nn.Sequential:
         *normed(up(4*w), 2*w), *normed(up(2*w), w),
         nn.ReflectionPad2d(3), nn.Conv2d(w, 3, 7), nn.Tanh())
 
+
+def _init_small(layer:nn.Module) -> None:
+    "Weights of standard deviation 0.02, no bias."
+    nn.init.normal_(layer.weight, 0, .02)
+    nn.init.zeros_(layer.bias)
+
 # %% ../../nbs/2_method/01_anonymizer.ipynb #7b6ede7b
 class PaperGenerator(_Modifier):
     "M of the paper: the nine-block generator of Johnson et al. and CycleGAN (Sec. 4, face modifier)."
@@ -98,9 +110,7 @@ class PaperGenerator(_Modifier):
         self.bottleneck = 10 + blocks  # layers until behind the residual blocks
         self.layers = _paper_layers(width, blocks)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(layer.weight, 0, 0.02)
-                nn.init.zeros_(layer.bias)
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d): _init_small(layer)
 
     def mean_code(self,
         faces:Float[Tensor, "n 3 h w"],  # RGB in [0, 1], unaligned; h and w multiples of 4, 256 in the paper
@@ -119,8 +129,7 @@ class PaperGenerator(_Modifier):
         code:Float[Tensor, "n c h w"],   # from `encode`
     ) -> Float[Tensor, "n 3 4*h 4*w"]:   # RGB in [0, 1], float32; the network itself lives in [-1, 1]
         "The picture made of a code."
-        if code.ndim != 4 or code.shape[1] != 4*self.arguments['width']:
-            raise ValueError(f"code must be (n, {4*self.arguments['width']}, h, w), got {tuple(code.shape)}")
+        _check_code(code, 4*self.arguments['width'])
         return (self.layers[self.bottleneck:](code).float() + 1) / 2
 
     def encoder_parameters(self) -> list[nn.Parameter]: # of the layers before the code
@@ -153,8 +162,30 @@ def _twice(channels:int) -> list[nn.Module]:
     "Twice the size, half the channels."
     return [nn.Upsample(scale_factor=2, mode='bilinear'), _conv(channels, channels//2)]
 
+# %% ../../nbs/2_method/01_anonymizer.ipynb #431e63a4
+def _check_arguments(width:int, code_channels:int, blocks:int, noise:float) -> None:
+    "Name the argument of `Anonymizer` that is out of range."
+    if width < 8 or width % 8: raise ValueError(f"width must be a multiple of 8, got {width}")
+    if code_channels < 1 or blocks < 0:
+        raise ValueError(f"code_channels must be positive, blocks not negative, got {code_channels}, {blocks}")
+    if not 0 <= noise < float('inf'): raise ValueError(f"noise must be finite and not negative, got {noise}")
+
+
+class _NoisyChannel(_Modifier):
+    "An M whose code is sent through noise of standard deviation `noise`."
+    def add_noise(self,
+        mean:Float[Tensor, "n c h w"],  # μ, from `mean_code`
+    ) -> Float[Tensor, "n c h w"]:      # μ + σε, fresh ε at each call, whatever the mode; float32, for half precision
+        "The code behind the channel."  # has a grid, and what lies between its points would show through the noise
+        return mean.float() + self.noise*torch.randn_like(mean, dtype=torch.float32)
+
+
+def _resized(place:Tensor, size:tuple) -> Tensor:
+    "The learned map for a code of another size."
+    return place if place.shape[2:] == size else F.interpolate(place, size, mode='bilinear')
+
 # %% ../../nbs/2_method/01_anonymizer.ipynb #36cfc417
-class Anonymizer(_Modifier):
+class Anonymizer(_NoisyChannel):
     "M for small faces: encoder, noisy code, decoder (ours)."
     def __init__(self,
         width:int=24,          # channels of the first map, a multiple of 8; doubled at each of two halvings
@@ -163,17 +194,13 @@ class Anonymizer(_Modifier):
         noise:float=1.,        # σ of the channel, the unit in which the code is loud; 0 is no channel at all
     ):
         super().__init__()
-        if width < 8 or width % 8: raise ValueError(f"width must be a multiple of 8, got {width}")
-        if code_channels < 1 or blocks < 0:
-            raise ValueError(f"code_channels must be positive, blocks not negative, got {code_channels}, {blocks}")
-        if not 0 <= noise < float('inf'): raise ValueError(f"noise must be finite and not negative, got {noise}")
+        _check_arguments(width, code_channels, blocks, noise)
         self.arguments = dict(width=width, code_channels=code_channels, blocks=blocks, noise=noise)
         self.noise, w = noise, width
         self.encoder = nn.Sequential(_conv(3, w), _conv(w, 2*w, 2), _conv(2*w, 4*w, 2),
                                      *[GroupNormBlock(4*w) for _ in range(blocks)])
         self.to_code = nn.Conv2d(4*w + 3, code_channels, 1)
-        nn.init.normal_(self.to_code.weight, 0, .02)  # the channel starts closed
-        nn.init.zeros_(self.to_code.bias)
+        _init_small(self.to_code)  # the channel starts closed
         self.from_code, self.colours = nn.Conv2d(code_channels, 4*w, 1), nn.Conv2d(code_channels, 3, 1)
         self.place = nn.Parameter(torch.zeros(1, 4*w, 10, 10))  # for a code of a 40-pixel face, resized for others
         self.decoder = nn.Sequential(*[GroupNormBlock(4*w) for _ in range(blocks)],
@@ -187,22 +214,13 @@ class Anonymizer(_Modifier):
         x = 2*faces - 1
         return self.to_code(torch.cat([self.encoder(x), F.avg_pool2d(x, 4)], 1)).float()
 
-    def add_noise(self,
-        mean:Float[Tensor, "n c h w"],  # μ, from `mean_code`
-    ) -> Float[Tensor, "n c h w"]:      # μ + σε, fresh ε at each call, whatever the mode; float32, for half precision
-        "The code behind the channel."  # has a grid, and what lies between its points would show through the noise
-        return mean.float() + self.noise*torch.randn_like(mean, dtype=torch.float32)
-
     def decode(self,
         code:Float[Tensor, "n c h w"],   # from `encode`
     ) -> Float[Tensor, "n 3 4*h 4*w"]:   # RGB in [0, 1], float32
         "The picture made of a code and of nothing else."
-        if code.ndim != 4 or code.shape[1] != self.arguments['code_channels']:
-            raise ValueError(f"code must be (n, {self.arguments['code_channels']}, h, w), got {tuple(code.shape)}")
-        size, place = code.shape[2:], self.place
-        if place.shape[2:] != size: place = F.interpolate(place, size, mode='bilinear')
+        _check_code(code, self.arguments['code_channels'])
         ground = F.interpolate(self.colours(code), scale_factor=4, mode='bilinear')
-        return (ground + self.decoder(self.from_code(code) + place)).float().sigmoid()
+        return (ground + self.decoder(self.from_code(code) + _resized(self.place, code.shape[2:]))).float().sigmoid()
 
     def encoder_parameters(self) -> list[nn.Parameter]: # of the layers before the code
         "What decides what the code tells; all others only draw what they are told."

