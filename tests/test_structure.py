@@ -196,7 +196,7 @@ def types_in_signatures(name):
 
 
 # What a user of the library may call although nothing here does.
-FOR_USERS = set()
+FOR_USERS = {'AttackerSpec'}  # to add an attacker of one's own
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTACKERS', 'pixel_statistics', 'standardize', 'AttackerSpec', 'Attacker', 'make_attacker', 'random_shift',
-           'one_cycle_lr', 'train_attacker', 'FisherDiscriminant', 'halve_images', 'discriminant_attacker', 'embed_all',
-           'evaluate_attacker', 'worst_attack', 'verify_fixed']
+           'one_cycle_lr', 'train_attacker', 'halve_images', 'discriminant_attacker', 'embed_all', 'evaluate_attacker',
+           'worst_attack', 'verify_fixed']
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #37356b98
 import math
@@ -164,7 +164,7 @@ def train_attacker(
         yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids[rows]).float().mean().item())
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #4dfae32c
-class FisherDiscriminant(nn.Module):
+class _FisherDiscriminant(nn.Module):
     "Fisher's linear discriminant on pictures of half the size, with the interface of a recogniser."
     def __init__(self,
         centre:Float[Tensor, "p"],    # mean of the halved pictures
@@ -213,7 +213,7 @@ def discriminant_attacker(
     spread = means @ white
     _, _, directions = torch.linalg.svd(spread - spread.mean(0), full_matrices=False)
     axes = white @ directions[:dims].T
-    return Attacker('discriminant', FisherDiscriminant(centre, axes, means @ axes), classes)
+    return Attacker('discriminant', _FisherDiscriminant(centre, axes, means @ axes), classes)
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #ce1dd004
 @torch.no_grad()

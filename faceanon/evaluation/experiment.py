@@ -4,9 +4,8 @@
 
 # %% auto #0
 __all__ = ['method_by_name', 'anonymize_faces', 'anonymize_gallery', 'anonymize_frames', 'evaluate_detector', 'detect_actions',
-           'summarize_map', 'evaluate_utility', 'frozen_and_tuned_detector', 'crop_frame_faces',
-           'fixed_verifier_attack', 'image_similarity', 'evaluate_privacy', 'latent_attack', 'row_settings',
-           'evaluate_method', 'process_pool', 'evaluate_methods', 'tradeoff_row']
+           'summarize_map', 'evaluate_utility', 'frozen_and_tuned_detector', 'crop_frame_faces', 'image_similarity',
+           'evaluate_privacy', 'row_settings', 'evaluate_method', 'process_pool', 'evaluate_methods', 'tradeoff_row']
 
 # %% ../../nbs/3_evaluation/06_experiment.ipynb #73e1c4eb
 import sys
@@ -63,7 +62,7 @@ def method_by_name(
 def anonymize_faces(
     method:Callable,                 # frames, boxes -> frames
     faces:UInt8[Tensor, "n 3 s s"],  # RGB
-) -> UInt8[Tensor, "n 3 s s"]:       # what leaves the house: changed, and rounded to 8 bits
+) -> UInt8[Tensor, "n 3 s s"]:       # as shipped: changed, and rounded to 8 bits
     "Face pictures through a method."
     size, out = faces.shape[-1], []
     for part in faces.split(256):
@@ -75,9 +74,9 @@ def anonymize_gallery(
     method:Callable,                 # frames, boxes -> frames
     faces:UInt8[Tensor, "n 3 s s"],  # RGB, the pictures whose names the attacker knows
     ids:Int[Tensor, "n"],            # int64
-    draws:int=4,                     # how often a method that draws noise is asked
+    draws:int=4,                     # how often a method that draws noise is called
 ) -> tuple:                          # `(n or n*draws, 3, s, s)` uint8 and their ids
-    "What an attacker learns from: who knows the method sends each picture through it again and again."
+    "What an attacker learns from: one who knows the method sends each picture through it several times."
     few = faces[:8]
     if torch.equal(anonymize_faces(method, few), anonymize_faces(method, few)): draws = 1
     return torch.cat([anonymize_faces(method, faces) for _ in range(draws)]), ids.repeat(draws)
@@ -109,7 +108,7 @@ def detect_actions(
     A:ActionDetector,                 # evaluation mode
     frames:UInt8[Tensor, "n 3 h w"],  # RGB, as shipped
 ) -> list[dict]:                      # `boxes`, `labels`, `scores` of each
-    "What A names, frame by frame."
+    "A's detections, frame by frame."
     return [row for part in frames.split(25) for row in A.detect(to_float(part))]
 
 def summarize_map(
@@ -129,7 +128,7 @@ def evaluate_utility(
     cfg:TrainConfig,     # budgets, `seed`
     split:str='test',    # 'test' or 'val'
 ) -> dict:               # `frozen` and `tuned`, as from `evaluate_detector`
-    "What A still sees."
+    "A's frame-mAP on a method's frames, before and after fine-tuning."
     names = action_names(cfg)
     return {state: evaluate_detector(A, frames, targets, names)
             for state, A, frames, targets in frozen_and_tuned_detector(method, cfg, split)}
@@ -162,13 +161,13 @@ def crop_frame_faces(
     names = torch.cat([t['ids'] for t in targets])
     return to_uint8(crop_faces(to_float(frames), boxes, cfg.face_size)), names - names.min()
 
-def fixed_verifier_attack(
+def _fixed_verifier_attack(
     D:nn.Module,    # trained on originals
     gallery:tuple,  # anonymized faces and ids: the pictures whose names are known
     known:tuple,    # other pictures of the same people
     unseen:tuple,   # other people
 ) -> dict:          # `rank1` by the nearest mean of the gallery; `auc`, `tar@1e-2` between anonymized faces
-    "What the fixed verifier does with the retrained attackers' task."
+    "The fixed verifier on the retrained attackers' tasks."
     verifier = Attacker('fixed', D, 0)
     places, probes = embed_all(verifier, gallery[0]), embed_all(verifier, known[0])
     means = torch.stack([nn.functional.normalize(places[gallery[1] == i], dim=1).mean(0) for i in gallery[1].unique()])
@@ -195,7 +194,7 @@ def evaluate_privacy(
     split:str='test',               # 'test' or 'val'
     attackers:tuple=tuple(ATTACKERS), # which are trained
 ) -> dict:                         # `attacks`: a row each; `fixed`: the paper's protocol; `worst`; `picture`
-    "What attackers still read."
+    "Every attacker on a method's faces."
     settings = data_config(cfg)
     seed_everything(cfg.seed)
     sets = {role: faces_for_role(settings, role, split) for role in ('gallery', 'known', 'unseen')}
@@ -219,17 +218,17 @@ def evaluate_privacy(
         rows.append(row)
     original, ids = sets['unseen']
     verifier = fixed_verifier(cfg)
-    fixed = verify_fixed(verifier, original, shipped['unseen'][0], ids) | fixed_verifier_attack(verifier, **shipped)
+    fixed = verify_fixed(verifier, original, shipped['unseen'][0], ids) | _fixed_verifier_attack(verifier, **shipped)
     return dict(attacks=rows, fixed=fixed, worst=worst_attack(rows),
                 picture=image_similarity(original, shipped['unseen'][0]))
 
 # %% ../../nbs/3_evaluation/06_experiment.ipynb #exp00010
-def latent_attack(
+def _latent_attack(
     M:nn.Module,        # frozen: `mean_code`, `add_noise`
     cfg:TrainConfig,    # `attack_steps`, `seed`
     split:str='test',   # 'test' or 'val'
 ) -> dict:              # `rank1` of the gallery's people, `eer` of people R never met
-    "White box: R from scratch on M's code itself, with fresh noise at every look (ours)."
+    "White box: R from scratch on M's code itself, with fresh noise at every step (ours)."
     seed_everything(cfg.seed)
     @torch.no_grad()
     def codes(role):
@@ -280,7 +279,7 @@ def evaluate_method(
     start, method = time.time(), method_by_name(name, cfg)
     row = dict(method=name, seed=cfg.seed, split=split, settings=settings,
                utility=evaluate_utility(method, cfg, split), privacy=evaluate_privacy(method, cfg, split, attackers))
-    if own: row['privacy']['code'] = latent_attack(load_anonymizer(own), cfg, split)
+    if own: row['privacy']['code'] = _latent_attack(load_anonymizer(own), cfg, split)
     row['seconds'] = round(time.time() - start)
     write_json(path, row)
     return row

@@ -176,7 +176,7 @@ def lfw_indices(
     cfg:TrainConfig,  # sizes; `people` must be there
     role:str,         # one of `FACE_ROLES`
 ) -> tuple:           # the `LFW`, and places in it; how many there are of each person varies
-    "LFW, View 1: who is on the training list has a last picture, to be named; the other list is for verification."
+    "LFW, View 1: the last picture of people on the training list is named; people on the test list are verified."
     named = role != 'unseen'
     faces = LFW('train' if named else 'test', cfg.face_size, cfg.pad, min_pictures=4 if named else 2)
     people = cfg.people if role == 'train' else len(faces.people)
