@@ -9,7 +9,15 @@ from PIL import Image
 from scipy.io import savemat
 
 from faceanon.data.files import FACE_COLUMNS, DataError, data_folder, read_face_table
-from faceanon.data.jhmdb import JHMDB, boxes_from_masks, clip_source, drop_shared_sources, read_jhmdb_split, read_video
+from faceanon.data.jhmdb import (
+    JHMDB,
+    Clip,
+    boxes_from_masks,
+    clip_source,
+    drop_shared_sources,
+    read_jhmdb_split,
+    read_video,
+)
 from faceanon.data.lfw import LFW, lfw_pairs
 from faceanon.faces import crop_faces, enlarge_boxes, to_float
 
@@ -186,6 +194,7 @@ def test_a_clip_is_its_items(whole):
 
 def test_no_source_is_on_both_sides(whole):
     train, test = JHMDB('train', root=whole), JHMDB('test', root=whole)
+    assert {type(clip) for clip in (*train.clips, *test.clips)} == {Clip}
     sources = [{clip_source(c.name, c.action) for c in side.clips} for side in (train, test)]
     assert sources == [{'show', 'home'}, {'film'}]
     assert train.left_out == [('clap', 'Film_2_clap_u_nm_np1_fr_med_3')] and test.left_out == []

@@ -226,7 +226,7 @@ def test_the_real_code_passes(check): check(copy_of(CHECKS[check]))
 
 FAULTS = {
     'the adversarial term is added': (check_adversarial_term_hides_the_name, 'training.adversarial', (
-        'loss_adv=cfg.adv_weight*adversarial_loss(', 'loss_adv=-cfg.adv_weight*adversarial_loss(')),
+        'loss_adv=cfg.adv_weight*_adversarial_loss(', 'loss_adv=-cfg.adv_weight*_adversarial_loss(')),
     'the negative loss is positive': (check_adversarial_term_hides_the_name, 'training.losses', (
         'return -angular_softmax_loss(', 'return angular_softmax_loss(')),
     'confusion is certainty': (check_adversarial_term_hides_the_name, 'training.losses', (

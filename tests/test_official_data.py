@@ -21,7 +21,7 @@ from faceanon.data import daly
 from faceanon.data import files as data_files
 from faceanon.data.casia import ARCFACE_POINTS, CASIA, CASIA_SPLITS, split_identities
 from faceanon.data.check import check_data, make_face_table, write_face_table
-from faceanon.data.daly import DALY, DALY_FILE, list_daly_key_frames, read_daly_annotations, read_frame_at
+from faceanon.data.daly import DALY, DALY_FILE, KeyFrame, list_daly_key_frames, read_daly_annotations, read_frame_at
 from faceanon.data.files import (
     FACE_COLUMNS,
     DataError,
@@ -33,7 +33,7 @@ from faceanon.data.files import (
     scan_index_path,
 )
 from faceanon.data.jhmdb import JHMDB, JHMDBTubes, list_frame_files
-from faceanon.data.lfw import LFW, find_lfw_images, lfw_folds, lfw_pairs
+from faceanon.data.lfw import LFW, VerificationPairs, find_lfw_images, lfw_folds, lfw_pairs
 
 PEOPLE = [f'{i:07d}' for i in range(45, 65)]
 
@@ -523,6 +523,7 @@ def test_view_2_has_ten_folds(broken):
     faces = LFW('all', root=broken)
     assert faces.people == ['Ann', 'Bob', 'Cleo', 'Dan']
     pairs = lfw_folds(faces)
+    assert type(pairs) is VerificationPairs
     assert pairs.folds.tolist() == [f for f in range(10) for _ in range(4)] and pairs.skipped == []
     ids = torch.tensor([identity for identity, _ in faces.pictures])
     assert torch.equal((ids[pairs.rows[:, 0]] == ids[pairs.rows[:, 1]]).long(), pairs.rows[:, 2])
@@ -735,6 +736,7 @@ def test_a_box_a_little_outside_is_clipped(broken):
     daly = daly_annotations()
     daly['annot']['c.mp4']['annot']['Drinking'][0]['keyframes'][0]['boundingBox'] = np.array([[-.01, 0, 1.01, 1]])
     (broken/'daly'/DALY_FILE).write_bytes(pickle.dumps(daly, 2))
+    assert {type(key) for key in DALY('train', root=broken).items} == {KeyFrame}
     assert DALY('train', root=broken).items[2].boxes.tolist() == [[0, 0, 1, 1]]
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JHMDB_FOLDERS', 'boxes_from_masks', 'clip_source', 'drop_shared_sources', 'read_jhmdb_split', 'read_video',
-           'list_frame_files', 'read_clip', 'Clip', 'JHMDB', 'read_jhmdb_tubes', 'JHMDBTubes']
+           'list_frame_files', 'read_clip', 'Clip', 'JHMDB', 'JHMDBTubes']
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #2877051c
 import re
@@ -289,7 +289,7 @@ def _tube(path:Path, clip:str, labelled:dict, labels:list) -> tuple[int, list[li
     return label, rows[:, 1:].tolist()
 
 
-def read_jhmdb_tubes(
+def _read_jhmdb_tubes(
     path:Path,      # a `JHMDB-GT.pkl`
 ) -> dict:          # `labels`; `clips`: CLASS/CLIP to [label from 0, boxes]; `train`, `test`: a list of clips a split
     "JHMDB's boxes as JSON could hold them; DataError for anything but plain values."
@@ -310,7 +310,7 @@ def read_jhmdb_tubes(
 class JHMDBTubes(JHMDB):
     "`JHMDB` with the boxes and the lists of `JHMDB-GT.pkl`; arguments, items and `skipped` are the same."
     def _split(self, folder, fold):
-        self.tubes = scan_files('jhmdb tubes', folder, ['JHMDB-GT.pkl'], read_jhmdb_tubes)[0]['JHMDB-GT.pkl']
+        self.tubes = scan_files('jhmdb tubes', folder, ['JHMDB-GT.pkl'], _read_jhmdb_tubes)[0]['JHMDB-GT.pkl']
         splits = len(self.tubes['train'])
         if not 1 <= fold <= splits: raise ValueError(f"fold must be 1 to {splits}, as JHMDB-GT.pkl has, got {fold}")
         sides = [[tuple(clip.split('/', 1)) for clip in self.tubes[side][fold - 1]] for side in ('train', 'test')]

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['blur8', 'blur16', 'blur24', 'noise01', 'noise03', 'noise05', 'BASELINES', 'no_change', 'change_in_boxes', 'mask',
-           'shrink_face', 'blur', 'pixelate', 'noise', 'numpy_method', 'superpixel', 'edge', 'k_same',
-           'StochasticMethod', 'method_for_face']
+           'blur', 'pixelate', 'noise', 'superpixel', 'edge', 'k_same', 'StochasticMethod', 'method_for_face']
 
 # %% ../../nbs/2_method/04_baselines.ipynb #289101ad
 from collections.abc import Callable
@@ -51,7 +50,7 @@ def mask(
     return change_in_boxes(frames, boxes, torch.zeros_like)
 
 # %% ../../nbs/2_method/04_baselines.ipynb #ccaebe7f
-def shrink_face(
+def _shrink_face(
     face:Float[Tensor, "n 3 h w"],  # in [0, 1]
     side:int,                       # N, pixels, at least 1
 ) -> Float[Tensor, "n 3 h2 w2"]:    # h2 = min(h, N), w2 = min(w, N)
@@ -66,7 +65,7 @@ def blur(
     side:int=8,                       # N, pixels left of a face each way: 8, 16 or 24 in the paper
 ) -> Float[Tensor, "b 3 h w"]:        # a copy; a face of N pixels or fewer each way is as it was
     "Down to N by N and back up, bilinear both ways (Sec. 5, blur)."
-    return change_in_boxes(frames, boxes, lambda face: resize(shrink_face(face, side), face.shape[2:]))
+    return change_in_boxes(frames, boxes, lambda face: resize(_shrink_face(face, side), face.shape[2:]))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #0f57b856
 def pixelate(
@@ -76,7 +75,7 @@ def pixelate(
 ) -> Float[Tensor, "b 3 h w"]:        # a copy
     "Down to N by N as in `blur`, back up in tiles of one colour (not in the paper)."
     return change_in_boxes(frames, boxes,
-                           lambda face: F.interpolate(shrink_face(face, side), face.shape[2:], mode='nearest-exact'))
+                           lambda face: F.interpolate(_shrink_face(face, side), face.shape[2:], mode='nearest-exact'))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #8a47f783
 blur8 = partial(blur, side=8)
@@ -99,7 +98,7 @@ noise03 = partial(noise, variance=0.3)
 noise05 = partial(noise, variance=0.5)
 
 # %% ../../nbs/2_method/04_baselines.ipynb #b3dad506
-def numpy_method(
+def _numpy_method(
     change:Callable[[np.ndarray], np.ndarray],  # a picture `(h, w, 3)`, float64 in [0, 1], to `(h, w, 3)` or `(h, w)`
 ) -> Callable[[Tensor], Tensor]:                # the same for one face `(1, 3, h, w)`; no gradient
     "Let scikit-image change a face."
@@ -121,7 +120,7 @@ def superpixel(
         labels = slic(picture, n_segments=segments, start_label=0)
         sums = np.stack([np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(picture, 2, 0)], 1)
         return (sums/np.maximum(np.bincount(labels.ravel()), 1)[:, None])[labels]
-    return change_in_boxes(frames, boxes, numpy_method(flatten))
+    return change_in_boxes(frames, boxes, _numpy_method(flatten))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #6039cd38
 def edge(
@@ -132,7 +131,7 @@ def edge(
     "Canny edges of the grey face, thresholds 0.1 and 0.2 (Sec. 5, edge)."
     from skimage.color import rgb2gray
     from skimage.feature import canny  # slow to import, and only two baselines need it
-    return change_in_boxes(frames, boxes, numpy_method(lambda picture: canny(rgb2gray(picture), sigma).astype(float)))
+    return change_in_boxes(frames, boxes, _numpy_method(lambda picture: canny(rgb2gray(picture), sigma).astype(float)))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #52f86528
 def k_same(
