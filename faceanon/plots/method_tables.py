@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURE_LABELS', 'heat_cells', 'draw_method_labels', 'markdown_table', 'per_class', 'plot_per_class', 'wrap_heading',
-           'per_class_markdown', 'attacker_grid', 'plot_attackers', 'attackers_markdown']
+           'per_class_markdown', 'plot_attackers', 'attackers_markdown']
 
 # %% ../../nbs/5_play/03_method_tables.ipynb #3bf837b8
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ def per_class_markdown(
 # %% ../../nbs/5_play/03_method_tables.ipynb #plots56
 MEASURE_LABELS = {'eer': 'EER (%)', 'rank1': 'rank-1 (%)', 'auc': 'AUC (%)', 'tar': 'TAR (%)'}
 
-def attacker_grid(
+def _attacker_grid(
     rows:list[dict],  # `method`, `seed`, `attacker`, and the fractions of `MEASURE_LABELS`
 ) -> tuple[list[str], list[str], Float[np.ndarray, "measures methods attackers"]]:  # methods, attackers, fractions
     "Means over seeds, arranged (Table 2)."
@@ -126,7 +126,7 @@ def attacker_grid(
                                          for k in MEASURE_LABELS])
 
 def _worst_attacker(
-    values:Float[np.ndarray, "measures methods attackers"],  # as from `attacker_grid`
+    values:Float[np.ndarray, "measures methods attackers"],  # as from `_attacker_grid`
 ) -> np.ndarray:                                             # bool, same shape: who reads most (ties all count)
     "The attacker that counts: lowest EER, highest everything else."
     harm = values*np.array([-1, 1, 1, 1])[:, None, None]
@@ -135,12 +135,12 @@ def _worst_attacker(
 # %% ../../nbs/5_play/03_method_tables.ipynb #plots57
 @rc_context(STYLE)
 def plot_attackers(
-    rows:list[dict],      # as for `attacker_grid`
+    rows:list[dict],      # as for `_attacker_grid`
     chance_rank1:float,   # identification by guessing, fraction
     far:float,            # false accept rate at which `tar` is read, fraction; it is also TAR's chance
 ) -> Figure:              # 7 inches wide: methods down, attackers across, a block a measure
     "Every method under every attacker, the worst in bold (Table 2)."
-    methods, attackers, values = attacker_grid(rows)
+    methods, attackers, values = _attacker_grid(rows)
     none, chance = np.array([0, 1, 1, 1]), np.array([0.5, chance_rank1, 0.5, far])
     shade = (values - none[:, None, None])/(chance - none)[:, None, None]
     gap, x, h = 0.09, 1.05, 0.2
@@ -160,12 +160,12 @@ def plot_attackers(
 
 # %% ../../nbs/5_play/03_method_tables.ipynb #d5d792ff
 def attackers_markdown(
-    rows:list[dict],      # as for `attacker_grid`
+    rows:list[dict],      # as for `_attacker_grid`
     chance_rank1:float,   # fraction
     far:float,            # fraction
 ) -> str:                 # per cent, the worst attacker of each measure in bold
     "The same table for a README (Table 2)."
-    methods, attackers, values = attacker_grid(rows)
+    methods, attackers, values = _attacker_grid(rows)
     bold = _worst_attacker(values)
     cell = lambda v, b: '' if np.isnan(v) else f'**{100*v:.1f}**' if b else f'{100*v:.1f}'
     names = ['EER', 'rank-1', 'AUC', f'TAR@{100*far:g}%']
