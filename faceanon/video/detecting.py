@@ -161,11 +161,13 @@ class StridedDetection:
     known:FrameDetections|None=None     # the last frame given out that was looked at
     owed:bool=False                     # was a frame whose turn it was damaged?
 
-    def push(self, frame:PreparedFrame) -> list[FrameDetections]:
-        "Take the next frame; give out those that are settled, often none."
+    def push(self,
+        frame:PreparedFrame,       # the next one
+    ) -> list[FrameDetections]:    # those that are settled, often none
+        "Take a frame."
         number, cut = frame.detections.frame, frame.detections.cut
         damaged, wanted = number in self.doubts, cut or self.owed or number % self.every == 0
-        if cut: self._end_scene()
+        if cut: _end_scene(self)
         if wanted and not damaged: self.due.append(len(self.held))
         self.held.append(frame)
         self.owed = wanted and damaged
@@ -175,17 +177,19 @@ class StridedDetection:
             return _settle(self, [*self.due, len(self.held)])  # nothing but damage for long
         return []
 
-    def flush(self) -> list[FrameDetections]:
-        "The video has ended; give out all that is held."
-        self._end_scene()
+    def flush(self) -> list[FrameDetections]:  # all that are held
+        "The video has ended."
+        _end_scene(self)
         return _settle(self, [*self.due, len(self.held)]) if self.held else []
 
-    def _end_scene(self):  # what came or went after the last look shows in a look at the last frame
-        last = len(self.held) - 1
-        if self.held and last not in self.due and self.held[last].detections.frame not in self.doubts:
-            self.due.append(last)
+# %% ../../nbs/4_video/06_detecting.ipynb #6e498ee8
+def _end_scene(state:StridedDetection) -> None:
+    "Look at the last frame too: it shows who came or went after the last look."
+    last = len(state.held) - 1
+    if state.held and last not in state.due and state.held[last].detections.frame not in state.doubts:
+        state.due.append(last)
 
-# %% ../../nbs/4_video/06_detecting.ipynb #8a061004
+
 def _settle(state:StridedDetection, due:list) -> list[FrameDetections]:
     "Look at the frames that are due and at gaps between them; give out all up to the last."
     _look_at(state.held, state.due, state.find_faces, state.doubts, state.batch)
