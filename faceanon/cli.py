@@ -70,7 +70,7 @@ def _describe_result(
     counted = ('frames', 'faces', 'kept', 'doubts', 'damaged', 'greyed')
     parts = [f"{row[key]} {key}" for key in counted if row.get(key)]
     if not row.get('faces', 1):
-        parts.append('NO FACE HIDDEN: all faces found were kept, as asked' if row.get('kept') else 'NO FACE FOUND')
+        parts.append('NO FACE HIDDEN: all faces found were kept, as asked' if row.get('kept') else 'NO FACE DETECTED')
     if row.get('ends_early'): parts.append(f"ENDS {row['ends_early']} s BEFORE ITS HEADER SAYS")
     if row.get('doubt'): parts.append(f"DOUBT: {row['doubt']}")
     if row.get('removed'): parts.append(f"left out: {', '.join(row['removed'])}")

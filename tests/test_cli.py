@@ -590,10 +590,10 @@ def test_who_is_kept_on_purpose_is_no_leak(place):
 def test_it_says_why_no_face_is_hidden(place, name):
     picture(place/'a.png'), video(place/'a.mp4', 5, step=0)
     kept = no_traceback(typed(name, '-o', f'b{name}', '--min-face', '60', '--json'))
-    assert 'NO FACE HIDDEN: all faces found were kept' in kept.stderr and 'NO FACE FOUND' not in kept.stderr
+    assert 'NO FACE HIDDEN: all faces found were kept' in kept.stderr and 'NO FACE DETECTED' not in kept.stderr
     assert json.loads(kept.stdout)['files'][0]['kept'] == (1 if name == 'a.png' else 5)
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(place/'dark.png')
-    assert 'NO FACE FOUND' in typed('dark.png', '-o', 'c.png').stderr
+    assert 'NO FACE DETECTED' in typed('dark.png', '-o', 'c.png').stderr
     assert 'NO FACE' not in typed(name, '-o', f'd{name}').stderr
 
 

@@ -55,7 +55,7 @@ def test_command_lines_run_one_after_another(beside):
     lines = [shlex.split(line, comments=True) for line in SHELL.splitlines() if line.startswith('faceanon ')]
     assert [words[1] for words in lines] == ['anonymize', 'audit']
     for words in lines:
-        done = CliRunner().invoke(cli.build_command(), words[1:])
+        done = CliRunner().invoke(cli.app, words[1:])
         assert done.exit_code == 0, done.output
     assert (beside/'hidden.mp4').is_file()
 

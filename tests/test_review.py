@@ -213,7 +213,7 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
     for track, box in zip(pair.tracks, pair.boxes, strict=True):
         x1, y1, x2, y2 = np.round(box*np.tile((width, height), 2)).astype(int)
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
-    row = rerender.read_row(listed, 0)
+    row = rerender.read_listed_frame(listed, 0)
     shown = review.square_crop(next(read_video_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box,
                                rotate//90 % 4)
     lines = shown[32:64, 32:64].astype(int).mean(2)
@@ -227,7 +227,7 @@ def test_any_frame_is_found_in_any_container(tmp_path, suffix):
     anonymize_video(films.film, out, MASK_CONFIG.method, None, sidecar=films.listed, chosen=dict(only=[1, 2]))
     base = probe_video(films.film).time_base
     for number in (0, 1, 11, 12, 22, 23):
-        time = rerender.read_row(films.listed, number).pts*base
+        time = rerender.read_listed_frame(films.listed, number).pts*base
         assert rerender.read_frame(films.film, time).pts*base == time
         x1, y1, x2, y2 = map(int, box_of(0, number))
         there = rerender.read_frame(out, time).to_ndarray(format='gray').astype(int)
