@@ -67,7 +67,7 @@ def test_every_control_is_alive(lab, name, record_property):
     faults, moved = examine(context, address, f'nbs/{name}', keep=SCREENSHOTS)
     record_property('controls moved', moved)
     assert not faults, '\n'.join(faults)
-    assert moved > 0 or name.count('/') == 0, "no widget is shown"
+    assert moved > 0 or not name.startswith('study/'), "no widget is shown"  # chapters only define them
 
 
 # A widget with one of each kind of control, all alive, and among them one whose step back waits for a step forward.
