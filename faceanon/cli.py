@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import wraps
 from json import dumps
@@ -53,13 +54,29 @@ def _parse_span(
     return span
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl06
+def _print_line(
+    text:str,           # a line
+    err:bool=False,     # whether on the standard error
+) -> None:              # where nobody listens, nothing: a closed terminal or pipe is no failure of a film
+    "Print, if there is a reader."
+    stream = sys.stderr if err else sys.stdout
+    if stream is None: return
+    try:
+        click.echo(text, err=err)
+        stream.flush()
+    except (OSError, ValueError) as error:  # a broken pipe, or a stream that is closed
+        if not err and not isinstance(error, BrokenPipeError | ValueError): raise  # results are lost: a full disk
+        with suppress(OSError, ValueError), open(os.devnull, 'w') as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())  # else what is buffered fails at the end of the process
+
+
 def _print_message(
     text:str,            # a line
     options:dict,        # of the command line; `quiet` suppresses messages
     always:bool=False,   # whether it is printed even then
 ) -> None:               # on the standard error, so that results can be piped
     "Print a message."
-    if always or not options['quiet']: click.echo(text, err=True)
+    if always or not options['quiet']: _print_line(text, err=True)
 
 
 def _describe_result(
@@ -111,7 +128,7 @@ def _print_rows(
     as_json:bool,     # whether as JSON; else as a table
 ) -> None:            # on the standard output
     "Print results."
-    click.echo(dumps(rows, indent=1) if as_json else _format_table(rows))
+    _print_line(dumps(rows, indent=1) if as_json else _format_table(rows))
 
 # %% ../nbs/4_video/21_cli.ipynb #170f7920
 def _exit_on_error(
@@ -122,8 +139,8 @@ def _exit_on_error(
     def safe(**options):
         try: code = run(**options)
         except UsageProblem as error: raise click.UsageError(str(error)) from error
-        except KeyboardInterrupt: click.echo('stopped', err=True); code = 130
-        except Exception as error: click.echo(f'faceanon: {error_line(error)}', err=True); code = 3
+        except KeyboardInterrupt: _print_line('stopped', err=True); code = 130
+        except Exception as error: _print_line(f'faceanon: {error_line(error)}', err=True); code = 3
         if code: raise SystemExit(code)
     return safe
 
@@ -187,7 +204,8 @@ _result_options = _stack(
                  help="what happens where a face may have been missed or a frame is damaged"),
     click.option('--postfix', help=f"appended to each name; default: {DEFAULT_POSTFIX} without -o"),
     click.option('--keep-metadata', is_flag=True, help="texts and dates stay; what may hold a picture never does"),
-    click.option('--overwrite', is_flag=True, help="replace existing results"),
+    click.option('--overwrite', is_flag=True, help="replace existing results, and lists of faces that were edited"),
+    click.option('--skip-existing', is_flag=True, help="leave out inputs whose results exist, and say how many"),
     click.option('--dry-run', is_flag=True, help="only say what would be done"),
     click.option('--quiet', is_flag=True, help="print only what failed"))
 
@@ -220,11 +238,13 @@ def _anonymize(**options) -> int:
     for row in rows: _print_message(_describe_result(row), options, always=True)
     for row in anonymize_jobs(run):
         rows.append(row)
+        if row.get('skipped'): continue
         if options['dry_run']: _print_message(_describe_dry_run(row), options, always=True)
         else: _print_message(_describe_result(row), options, always=not row['ok'])
-    failed = sum(not row['ok'] for row in rows)
-    about |= dict(done=len(rows) - failed, failed=failed, files=rows)
-    if options['json']: click.echo(dumps(about, indent=1))
+    failed, skipped = sum(not row['ok'] for row in rows), sum('skipped' in row for row in rows)
+    if skipped: _print_message(f'skipped {skipped}: their results exist', options)
+    about |= dict(done=len(rows) - failed - skipped, failed=failed, skipped=skipped, files=rows)
+    if options['json']: _print_line(dumps(about, indent=1))
     return int(failed > 0)
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl16
@@ -246,7 +266,7 @@ def _audit(anonymized, original, html, max_leak, json, **options) -> int:
     from faceanon.video.commands import audit_file, write_audit_page
     audit = audit_file(anonymized, original, **options)
     if html: write_audit_page(html, audit, anonymized)
-    click.echo(dumps(audit, indent=1) if json else summarize_audit(audit))
+    _print_line(dumps(audit, indent=1) if json else summarize_audit(audit))
     return 4 if max_leak is not None and exceeds_max_leak(audit, max_leak) else 0
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl17
@@ -283,7 +303,7 @@ def _train(preset, seed) -> int:
     cfg, device = get_preset(preset, seed=seed), pick_device()
     for made in (train_initial_detector(cfg, device), train_fixed_verifier(cfg, device),
                  train_anonymizer(cfg, device=device)):
-        click.echo(str(made))
+        _print_line(str(made))
     return 0
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl18
@@ -323,7 +343,15 @@ def _figures(names, quiet) -> int:
     return int(failed > 0)
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl19
+def _fill_standard_streams() -> None:
+    "A closed standard stream gets a number that the next file would take: FFmpeg's messages would go into a film."
+    for number in (0, 1, 2):
+        try: os.fstat(number)
+        except OSError: os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
 def main() -> None:  # ends the process with one of `_EXIT_CODES`
     "What `faceanon` in a terminal calls."
+    _fill_standard_streams()
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')  # its warnings would stand between our lines
     app(prog_name='faceanon')

@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from test_video import COUNT, FILES, SEEN, bright, brightest, draw, leftovers, mask, moments, sounds
 
 from faceanon import cli
-from faceanon.atomic import remove_stale_parts
 from faceanon.models.face_detectors import Detections
 from faceanon.video import selection
 from faceanon.video.anonymize import anonymize_video
@@ -391,20 +390,6 @@ def test_25_kills_leave_no_face_and_the_next_run_clears_up(large, tmp_path):
     assert leftovers(tmp_path), "something was left by the last one"
     anonymize_video(large, tmp_path/'o0.ts', mask, bright, overwrite=True)
     assert leftovers(tmp_path) == []
-
-
-def test_only_parts_of_processes_that_are_gone_are_removed(tmp_path):
-    child = CONTEXT.Process(target=int)
-    child.start()
-    child.join()
-    gone, here = child.pid, os.getpid()
-    for name in (f'.a.part-{gone}.mp4', f'.b.jsonl.part-{gone}-x1', f'.c.part-{gone}'): (tmp_path/name).touch()
-    (tmp_path/f'.d.part-{gone}-y').mkdir()
-    stay = [f'.a.part-{here}.mp4', f'a.part-{gone}.mp4', '.part-x.mp4', '.e.part-0.mp4', f'.f.part-{10**30}.mp4',
-            f'.g.part-{gone}x.mp4', '.h.mp4']
-    for name in stay: (tmp_path/name).touch()
-    remove_stale_parts(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == sorted(stay)
 
 
 def test_a_list_that_was_not_finished_is_removed_too(whole, tmp_path):

@@ -22,7 +22,7 @@ from ..models.baselines import mask
 from .detecting import default_stride, detect_and_track, detect_in_stream
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
                                      refuse_input_as_output, terminate_cleanly)
-from .face_list import read_sidecar, select_faces, sidecar_path, write_sidecar
+from .face_list import read_sidecar, refuse_edited_list, select_faces, sidecar_path, write_sidecar
 from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_in_pixels,
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_shapes import MaskShape, default_face_detector
@@ -115,11 +115,14 @@ def _select_in_sidecar(
     out:Path,       # its result
     sidecar:Path,   # a list that was there before; it stays as it is
     chosen:dict,    # arguments of `select_faces`
+    overwrite:bool, # may it replace an edited list?
 ) -> tuple:         # the list that describes `out`, and its rows
     "Mark who stays visible, in the list next to `out`."
     header, rows = read_matching_sidecar(path, sidecar)
     rows, own = select_faces(rows, probe_video(path).time_base, **chosen), sidecar_path(out)
     if own.exists() and own.samefile(sidecar): return sidecar, rows
+    refuse_edited_list(own, overwrite)
+    header.pop('digest', None)  # this one is written by the machine
     with terminate_cleanly(own): write_sidecar(own, header, rows)
     return own, read_sidecar(own)[1]
 
@@ -150,9 +153,10 @@ def anonymize_video(
         raise VideoError(f"{sidecar}: no such list of faces, and no detector to make one")
     sidecar = Path(sidecar or sidecar_path(out))
     if not given:
+        refuse_edited_list(sidecar, overwrite)
         _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,
                      chosen=chosen, **(tracking or {}))
-    if given and chosen: sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen)
+    if given and chosen: sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen, overwrite)
     else: rows = read_matching_sidecar(path, sidecar)[1]
     done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
                         progress=progress, **options)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..atomic import atomic_write, remove_stale_parts
+from ..atomic import atomic_write, only_writer, part_folder, remove_stale_parts
 from ..config import pick_device
 from ..faces import replace_faces, to_uint8
 from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_metadata, released_anonymizers,
@@ -153,9 +153,9 @@ def _run_piped(
 ) -> dict:              # the row
     "Process a video from the standard input or to the standard output, by temporary files."
     remove_stale_parts(tempfile.gettempdir())
-    with (terminate_cleanly(job.out), tempfile.TemporaryDirectory(prefix=f'.faceanon.part-{os.getpid()}-') as folder,
-          _seekable_input(Path(folder), job.source) as source):
-        out = Path(folder, 'out.mp4') if job.out == '-' else Path(job.out)
+    with (terminate_cleanly(job.out), part_folder() as folder,
+          _seekable_input(folder, job.source) as source):
+        out = folder/'out.mp4' if job.out == '-' else Path(job.out)
         row = run(source, out)
         if job.out == '-':
             with out.open('rb') as file: shutil.copyfileobj(file, sys.stdout.buffer)
@@ -163,14 +163,13 @@ def _run_piped(
     return row
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco10
-def _run_job(
+def _anonymize_input(
     job:Job,                     # what
     method:AnonymizationMethod,  # how
     detector:Callable,           # from `_detector_for_job`
     options:dict,                # of the command line
 ) -> dict:                       # what is reported; `kept`: faces that stay visible
     "Anonymize one input."
-    if job.out != '-': Path(job.out).parent.mkdir(parents=True, exist_ok=True)
     shape = _chosen_shape(method, options)
     if job.kind == 'live':
         done = record_camera(job.source, job.out, method.method, shape, detector, options)
@@ -181,12 +180,22 @@ def _run_job(
         done = anonymize_image(job.source, job.out, method.method, detector, shape, doubt, options['keep_metadata'],
                                options['overwrite'])
         return done | dict(kept=detector.kept_count)
-    bar = iter if options['quiet'] or not sys.stderr.isatty() else lambda frames: tqdm(frames, Path(job.source).name)
+    bar = iter if options['quiet'] or not (sys.stderr and sys.stderr.isatty()) else lambda frames: tqdm(frames, Path(job.source).name)
     def run(source, out):
         done = anonymize_video(source, out, method.method, detector, mask_shape=shape, progress=bar,
                                **_video_options(options))
         return done | dict(video=describe_video(probe_video(source)))
     return _run_piped(job, run) if '-' in (job.source, job.out) else run(Path(job.source), Path(job.out))
+
+
+def _run_job(
+    job:Job,      # what
+    **how,        # arguments of `_anonymize_input`
+) -> dict:        # what is reported
+    "Anonymize one input. No other run may write the same result meanwhile."
+    if job.out == '-': return _anonymize_input(job, **how)
+    Path(job.out).parent.mkdir(parents=True, exist_ok=True)
+    with only_writer(job.out): return _anonymize_input(job, **how)
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco11
 def run_safely(
@@ -230,6 +239,8 @@ def _check_usage(
     if options['track_id'] and not options['faces']:
         raise UsageProblem("--track-id needs --faces FILE.faces.jsonl, which says whose number it is")
     if options['faces'] and len(jobs) > 1: raise UsageProblem("--faces belongs to one video, got several inputs")
+    if options['overwrite'] and options['skip_existing']:
+        raise UsageProblem("--overwrite replaces what --skip-existing would leave: give one of them")
     if any(job.out == '-' for job in jobs):
         if len(jobs) > 1 or kinds & {'picture', 'live'}: raise UsageProblem("-o - is for one video")
         if options['json']: raise UsageProblem("-o - and --json would both write to the standard output")
@@ -272,6 +283,9 @@ def anonymize_jobs(
     stays = keep_rule(options['keep'], options['only'], options['recognizer'], detectors[False])
     if any(job.kind in films for job in run.jobs): detectors[True] = make(VIDEO_DETECTOR_SETTINGS)
     for job in run.jobs:
+        if options['skip_existing'] and job.out != '-' and Path(job.out).is_file():
+            yield dict(input=job.source, output=job.out, kind=job.kind, ok=True, skipped=True)
+            continue
         detector = _detector_for_job(job, detectors[job.kind in films], stays, options)
         yield run_safely(job, partial(_run_job, method=run.method, detector=detector, options=options))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDECAR_FORMAT', 'check_sidecar_header', 'parse_frame', 'format_frame', 'sidecar_path', 'write_sidecar',
-           'read_sidecar', 'select_faces', 'mark_kept_tracks']
+           'read_sidecar', 'refuse_edited_list', 'select_faces', 'mark_kept_tracks']
 
 # %% ../../nbs/4_video/03_face_list.ipynb #2adb6b00
 import json
@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -109,13 +111,20 @@ def sidecar_path(
     return Path(out).with_name(f'{Path(out).name}.faces.jsonl')
 
 
+def _digest_with_header(digest, header:dict) -> str:
+    "Add the header, but not its own `digest`, to the digest of the lines below it."
+    own = {key: value for key, value in header.items() if key != 'digest'}
+    digest.update(json.dumps(own, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
 def write_sidecar(
     path:str|Path,             # OUT.faces.jsonl; written aside, then renamed
-    header:dict,               # `video`, `width`, `height`, `detector`, `enlarge`, and any other keys
+    header:dict,               # `video`, `width`, `height`, `detector`, `enlarge`, and any other keys; a `digest` stays
     rows:Iterable[FrameFaces], # all frames in order; gone through once
 ) -> dict:                     # the header as written, with `format` and `frames`
     "Write a list of faces. What `read_sidecar` would refuse is a ValueError, and nothing is written."
-    header = dict(format=SIDECAR_FORMAT) | header | dict(frames=0)
+    header, digest = dict(format=SIDECAR_FORMAT) | header | dict(frames=0), sha256()
     check_sidecar_header(header)
     with atomic_write(path) as whole:
         with TemporaryFile('w+', encoding='utf-8', newline='\n', dir=whole.parent) as body:
@@ -125,6 +134,8 @@ def write_sidecar(
                 before = parse_frame(json.loads(line), header, header['frames'], before).pts
                 header['frames'] += 1
                 body.write(line + '\n')
+                digest.update(line.encode() + b'\n')
+            header.setdefault('digest', _digest_with_header(digest, header))
             body.seek(0)
             with whole.open('w', encoding='utf-8', newline='\n') as lines:
                 lines.write(json.dumps(header, allow_nan=False, ensure_ascii=False) + '\n')
@@ -175,6 +186,24 @@ def read_sidecar(
     rows = _lines(path)
     next(rows)
     return header, rows
+
+# %% ../../nbs/4_video/03_face_list.ipynb #fl0c0002
+def refuse_edited_list(
+    path:str|Path,    # where a list would be written
+    overwrite:bool,   # may an edited one be replaced?
+) -> None:            # or FileExistsError
+    "A list that a person may have edited is not replaced without being asked."
+    path = Path(path)
+    if overwrite or not path.exists(): return
+    try:
+        with path.open('rb') as lines:
+            header, digest = json.loads(next(lines, b'null')), sha256()
+            for line in iter(partial(lines.read, 1 << 20), b''): digest.update(line)
+        as_written = isinstance(header, dict) and header.get('digest') == _digest_with_header(digest, header)
+    except (ValueError, RecursionError): as_written = False
+    if not as_written:
+        raise FileExistsError(f"{path} exists and may have been edited: give it as the list of faces, rename it, "
+                              "or allow overwriting")
 
 # %% ../../nbs/4_video/03_face_list.ipynb #a415c4c8
 def select_faces(
