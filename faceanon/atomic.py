@@ -43,7 +43,7 @@ def _read_owner(
     typed = ours and isinstance(owner.get('where'), str) and type(owner.get('pid')) is int and owner['pid'] > 0
     return owner if typed else None
 
-
+# %% ../nbs/1_data/10_atomic.ipynb #at0c0007
 def _process_ended(pid:int) -> bool:
     "Is there no such process here?"
     try: os.kill(pid, 0)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 

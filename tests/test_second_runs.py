@@ -1,4 +1,4 @@
-"A finished folder, a list that somebody edited, a result in work, a reader who went away: what a second look must find."
+"A finished folder, an edited list, a result in work, a reader who went away: what a second look must find."
 import io
 import json
 import os
@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_cli import bright, no_traceback, picture, place, tree, typed, video  # noqa: F401 (a fixture)
 
 from faceanon import atomic, cli
 from faceanon.atomic import only_writer
-from test_cli import bright, no_traceback, picture, place, tree, typed, video  # noqa: F401 (a fixture)
 
 
 def test_existing_results_are_skipped_counted_and_left_alone(place):  # noqa: F811

@@ -180,7 +180,8 @@ def _anonymize_input(
         done = anonymize_image(job.source, job.out, method.method, detector, shape, doubt, options['keep_metadata'],
                                options['overwrite'])
         return done | dict(kept=detector.kept_count)
-    bar = iter if options['quiet'] or not (sys.stderr and sys.stderr.isatty()) else lambda frames: tqdm(frames, Path(job.source).name)
+    watched = not options['quiet'] and sys.stderr is not None and sys.stderr.isatty()
+    def bar(frames): return tqdm(frames, Path(job.source).name) if watched else frames
     def run(source, out):
         done = anonymize_video(source, out, method.method, detector, mask_shape=shape, progress=bar,
                                **_video_options(options))
