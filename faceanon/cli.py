@@ -18,6 +18,7 @@ from json import dumps
 
 import click
 
+from .video.file_names import printable
 from .video.inputs import DEFAULT_POSTFIX, UsageProblem, error_line
 from .video.method_notes import DEFAULT_METHOD, METHOD_NOTES, note_for_method
 
@@ -76,7 +77,7 @@ def _print_message(
     always:bool=False,   # whether it is printed even then
 ) -> None:               # on the standard error, so that results can be piped
     "Print a message."
-    if always or not options['quiet']: _print_line(text, err=True)
+    if always or not options['quiet']: _print_line(printable(text), err=True)
 
 
 def _describe_result(
@@ -111,6 +112,17 @@ def _describe_dry_run(
              *([f"leaves out: {', '.join(v['removed'])}"] if v['removed'] else [])]
     return f"{line} ({'; '.join(parts)})"
 
+
+_MOST_NAMED = 20  # files in one line
+
+
+def _describe_skipped(
+    paths:list[str],  # from `list_skipped`
+) -> str:             # a line
+    "One line about the files that were not done."
+    more = f' and {len(paths) - _MOST_NAMED} more' if len(paths) > _MOST_NAMED else ''
+    return f"NOT DONE {len(paths)}, neither picture nor video, or hidden: {', '.join(paths[:_MOST_NAMED])}{more}"
+
 # %% ../nbs/4_video/21_cli.ipynb #vbcl09
 def _format_table(
     rows:list[dict],  # with the same keys
@@ -138,7 +150,7 @@ def _exit_on_error(
     @wraps(run)
     def safe(**options):
         try: code = run(**options)
-        except UsageProblem as error: raise click.UsageError(str(error)) from error
+        except UsageProblem as error: raise click.UsageError(printable(str(error))) from error
         except KeyboardInterrupt: _print_line('stopped', err=True); code = 130
         except Exception as error: _print_line(f'faceanon: {error_line(error)}', err=True); code = 3
         if code: raise SystemExit(code)
@@ -241,9 +253,11 @@ def _anonymize(**options) -> int:
         if row.get('skipped'): continue
         if options['dry_run']: _print_message(_describe_dry_run(row), options, always=True)
         else: _print_message(_describe_result(row), options, always=not row['ok'])
+    if run.skipped: _print_message(_describe_skipped(run.skipped), options)
     failed, skipped = sum(not row['ok'] for row in rows), sum('skipped' in row for row in rows)
     if skipped: _print_message(f'skipped {skipped}: their results exist', options)
-    about |= dict(done=len(rows) - failed - skipped, failed=failed, skipped=skipped, files=rows)
+    about |= dict(done=len(rows) - failed - skipped, failed=failed, skipped=skipped, files=rows,
+                  not_done=run.skipped)
     if options['json']: _print_line(dumps(about, indent=1))
     return int(failed > 0)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from .anonymize import anonymize_stream
 from .encoding import DEFAULT_CODECS, atomic_output, choose_pixel_format
 from .mask_shapes import MaskShape
+from .media_files import open_media_for_writing
 
 # %% ../../nbs/4_video/19_camera.ipynb #vbca04
 _MILLISECOND = Fraction(1, 1000)
@@ -77,7 +78,7 @@ def record_camera(
             yield frame
     shown = anonymize_stream(noted(), method, detector, mask_shape=mask_shape, on_doubt=options['on_doubt'],
                              counts=counts)
-    with atomic_output(Path(out), options['overwrite']) as aside, av.open(str(aside), 'w') as file:
+    with atomic_output(Path(out), options['overwrite']) as aside, open_media_for_writing(aside) as file:
         for pixels in shown:
             moment = arrived.popleft()
             if pixels is None: continue

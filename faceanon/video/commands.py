@@ -36,9 +36,12 @@ from .reading import describe_video, probe_video, read_video_frames, upright_fra
 from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
-from .images import IMAGE_ON_DOUBT, anonymize_image, is_image, read_image_file, to_rgb
+from .image_files import read_image_file
+from .image_frames import to_rgb
+from .images import IMAGE_ON_DOUBT, anonymize_image
 from .mask_shapes import MaskShape
-from .inputs import Job, UsageProblem, error_line, plan_jobs
+from .media_kinds import is_image
+from .inputs import Job, UsageProblem, error_line, list_skipped, plan_jobs
 from .method_notes import DEFAULT_METHOD, METHOD_ALIASES
 from .selection import VIDEO_DETECTOR_SETTINGS, SelectiveDetector, detector_from_option, keep_rule
 from .face_list import read_sidecar
@@ -257,6 +260,7 @@ class Run:
     faults:list                  # a row for each input that cannot be used
     method:AnonymizationMethod   # for all jobs
     options:dict                 # of the command line
+    skipped:list                 # files in folders that are neither pictures nor videos, or hidden
 
 
 def plan_run(
@@ -265,7 +269,8 @@ def plan_run(
     "Check a call before anything happens."
     jobs, faults = plan_jobs(options['inputs'], options['out'], options['postfix'])
     _check_usage(jobs, options)
-    return Run(jobs, faults, method_from_option(options['method']), options)
+    skipped = list_skipped(options['inputs'], options['out'], options['postfix'])
+    return Run(jobs, faults, method_from_option(options['method']), options, skipped)
 
 
 def anonymize_jobs(

@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_stale_parts
+from .media_files import open_media_for_writing
 from .reading import VideoError, VideoInfo, copy_timing
 
 # %% ../../nbs/4_video/08_encoding.ipynb #07ac5fed
@@ -277,7 +278,7 @@ def encode_video(
     import av
     ticks = str(source.time_base.denominator)
     exact = dict(video_track_timescale=ticks) if aside.suffix.lower() in ('.mp4', '.mov') else {}
-    with av.open(str(aside), 'w', options=exact) as out:
+    with open_media_for_writing(aside, exact) as out:
         first, count = next(shown, None), 0
         if first is None: raise VideoError("no frame is left to be written")
         pictures = _add_video_stream(out, source, info, codec, encoding)

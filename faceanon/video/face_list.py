@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ..atomic import atomic_write
+from .file_names import fit_name
 from .tracking import BOX_SOURCES, FrameFaces, TrackedFace
 
 # %% ../../nbs/4_video/03_face_list.ipynb #edbbd72e
@@ -108,7 +109,7 @@ def sidecar_path(
     out:str|Path,  # a result
 ) -> Path:         # next to it; with its whole name, so that `a.mp4` and `a.mov` have one each
     "Where the list of faces of a result lies: `OUT.faces.jsonl`."
-    return Path(out).with_name(f'{Path(out).name}.faces.jsonl')
+    return Path(out).with_name(fit_name(Path(out).name, '.faces.jsonl'))
 
 
 def _digest_with_header(digest, header:dict) -> str:

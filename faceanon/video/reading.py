@@ -25,6 +25,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from .media_files import open_media
+
 # %% ../../nbs/4_video/05_reading.ipynb #cd502d42
 class VideoError(ValueError):
     "A video is not what it should be, or cannot be written; the message names the file and the rule."
@@ -65,8 +67,10 @@ def open_video(
     if not path.exists(): raise VideoError(f"{path}: no such file")
     if path.is_dir(): raise VideoError(f"{path}: expected a video, this is a folder")
     if not path.is_file(): raise VideoError(f"{path}: expected a file, which can be gone through twice")
+    try: container = open_media(path)
+    except (ValueError, OSError) as e: raise VideoError(f"{path}: cannot read it as a video ({e})") from e
     try:
-        with av.open(str(path), metadata_errors='ignore') as container:
+        with container:
             streams = [s for s in container.streams.video if not _is_cover_art(s)]
             if not streams: raise VideoError(f"{path}: expected a video, it has no stream of moving pictures")
             yield container, streams[0]

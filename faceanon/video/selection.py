@@ -15,7 +15,8 @@ from ..faces import align_faces
 from ..models.face_detectors import (CenterFace, Detections, YuNet, detect_faces, surely_other_person,
                                             surely_same_person)
 from ..models.mobilefacenet import load_mobilefacenet
-from .images import read_image_file, to_rgb
+from .image_files import read_image_file
+from .image_frames import to_rgb
 from .inputs import UsageProblem
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse05
