@@ -219,7 +219,8 @@ def test_the_colour_profile_stays(tmp_path):
 
 @pytest.mark.parametrize('suffix, options', [('.gif', {}), ('.webp', dict(lossless=True)), ('.png', {}), ('.tif', {})])
 def test_every_frame_is_covered(tmp_path, suffix, options):
-    frames = [Image.fromarray(scene(x=5 + 12*i)) for i in range(4)]
+    frames = [Image.fromarray(scene(x=5 + 12*i, y=2 + i)) for i in range(4)]
+    for i, frame in enumerate(frames): frame.putpixel((58, 38), (0, 60*i, 0))  # else all would be alike when covered
     timing = {} if suffix == '.tif' else dict(duration=[40, 80, 120, 160], loop=0)
     frames[0].save(tmp_path/f'a{suffix}', save_all=True, append_images=frames[1:], **timing, **options)
     out, report = run(tmp_path/f'a{suffix}')

@@ -47,7 +47,7 @@ def _look(
             yield FrameDetections(number, number, None, (), cut)
         before = small
 
-
+# %% ../../nbs/4_video/29_animations.ipynb #35bad155
 def hide_in_animation(
     sheets:list[ImageFrame],      # of one size
     find_faces:FaceDetector,      # any

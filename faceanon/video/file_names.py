@@ -15,9 +15,10 @@ from pathlib import Path
 # %% ../../nbs/4_video/22_file_names.ipynb #0d4e1f82
 def printable(
     text:str,  # with names of files in it
-) -> str:      # one line; control characters, surrogates and marks that turn the direction of writing are `\x1b` and alike
+) -> str:      # control characters, surrogates and marks of the direction of writing become `\x1b` and alike
     "What may be sent to a terminal."
-    return re.sub('[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]', lambda found: _escaped(found[0]), text)
+    odd = '[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]'
+    return re.sub(odd, lambda found: _escaped(found[0]), text)
 
 
 def _escaped(character:str) -> str:

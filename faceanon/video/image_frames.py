@@ -48,7 +48,7 @@ def _part(
     "Colours of an area."
     return sheet.colours if area is None else sheet.colours[area[1]:area[3], area[0]:area[2]]
 
-
+# %% ../../nbs/4_video/25_image_frames.ipynb #06b8539c
 def to_rgb(
     sheet:ImageFrame,                # a frame
     area:Area|None=None,             # the part that is wanted; None: all
@@ -56,7 +56,8 @@ def to_rgb(
     "What a detector and a method see."
     colours, white = _part(sheet, area), _white_value(sheet.colours)
     if colours.ndim == 2: colours = colours[..., None].repeat(3, 2)
-    if colours.shape[2] == 4: colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours), 'CMYK').convert('RGB'))
+    if colours.shape[2] == 4:
+        colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours), 'CMYK').convert('RGB'))
     return torch.from_numpy((colours/np.float32(white)).transpose(2, 0, 1)[None].copy())
 
 

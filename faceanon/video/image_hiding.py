@@ -62,7 +62,7 @@ def hide_in_frame(
         failed += work(sheet, colours, (x1, y1, x2, y2), moved, method, shape)
     return replace(sheet, colours=colours), failed
 
-
+# %% ../../nbs/4_video/28_image_hiding.ipynb #0533d076
 def _hide_whole(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:Tensor, method:AnonymizeFunction,
                 shape:MaskShape) -> int:
     "Change an area of `colours`."
@@ -97,7 +97,8 @@ def _hide_shrunk(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:Tensor, 
             through = through.maximum(shape_weights(box, [0, top, width, bottom], shape.shape, shape.feather))
         place = (x1, y1 + top, x2, y1 + bottom)
         before = to_rgb(sheet, place)
-        mixed = torch.where(through == 0, before, torch.where(through == 1, strip, before + through*(strip - before)))
+        inner = torch.where(through == 1, strip, before + through*(strip - before))
+        mixed = torch.where(through == 0, before, inner)
         colours[y1 + top:y1 + bottom, x1:x2] = merge_changes(sheet, before, mixed, place)
     return int(failed.sum())
 

@@ -51,7 +51,7 @@ def _hide_in_still(
     done, failed = hide_in_frame(sheet, boxes, method, mask_shape)
     return done, boxes[:, 1:].tolist(), failed
 
-
+# %% ../../nbs/4_video/04_images.ipynb #2372dffb
 def _hide_in_pages(
     sheets:list[ImageFrame],    # one, or pages that have nothing to do with each other
     *how,                       # as for `_hide_in_still`

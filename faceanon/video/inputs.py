@@ -51,7 +51,7 @@ def _list_inputs(
     source:str,          # a folder, a pattern or a file
     skip:Path|None,      # the folder for results: nothing below it is taken
     postfix:str,         # names that end in it are results, so they are skipped
-) -> tuple[list, list]:  # files, each with its place below the folder; files that are neither picture nor video, or hidden
+) -> tuple[list, list]:  # files, each with its place below the folder; files left out: no pictures or videos, or hidden
     "List the files that a path means. From a folder: pictures and videos that are not hidden."
     path = Path(source)
     if path.is_dir(): base, found = path, sorted(path.rglob('*'))
@@ -96,7 +96,7 @@ def list_skipped(
     files = [source for source in inputs if Path(source).is_dir() or is_pattern(source)]
     return sorted({str(path) for source in files for path in _list_inputs(source, folder, postfix)[1]})
 
-
+# %% ../../nbs/4_video/17_inputs.ipynb #452cf64a
 def plan_jobs(
     inputs:tuple[str, ...],  # as typed
     out:str|None,            # file or folder; None: next to each input
