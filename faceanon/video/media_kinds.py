@@ -30,7 +30,7 @@ _HEADERS = {  # as regular expressions on the first bytes
 
 def content_format(
     path:str|Path,  # a file
-) -> str:           # Pillow's name of a picture's format, 'video', or '' for anything else or a file that cannot be read
+) -> str:           # Pillow's name of a picture's format, 'video', or '' for anything else or an unreadable file
     "What a file holds, by its first bytes."
     try:
         if not Path(path).is_file(): return ''
