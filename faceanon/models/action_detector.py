@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from pickle import UnpicklingError
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -24,6 +23,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from .layers import check_range, conv_group_norm
+from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #4988a4b3
 @contextmanager
@@ -203,9 +203,9 @@ def resnet_detector(
                                    trainable_layers=3 if weights_path else 5)
     if weights_path:
         try:
-            state = torch.load(weights_path, map_location='cpu', weights_only=True)
+            state = read_state_dict(weights_path)
             backbone.body.load_state_dict({k: v for k, v in state.items() if not k.startswith('fc.')})
-        except (RuntimeError, AttributeError, UnpicklingError) as e:
+        except (RuntimeError, ValueError) as e:
             raise ValueError(f"{weights_path} does not hold a ResNet-{depth}: {e}") from e
     return ActionDetector(FasterRCNN(backbone, classes + 1, min_size=frame_size, max_size=frame_size*5//3,
                                      box_score_thresh=.01, box_nms_thresh=.3), classes)
@@ -232,11 +232,11 @@ def mobilenet_features(
     features = build_mobilenet(weights_path is not None)
     if weights_path is None: return features
     try:
-        state = torch.load(weights_path, map_location='cpu', weights_only=True)
+        state = read_state_dict(weights_path)
         stored = [v for k, v in state.items() if k.startswith('features.') and not k.endswith('num_batches_tracked')]
         names = list(features.state_dict())  # names have changed over the years, the order has not
         features.load_state_dict(dict(zip(names, stored, strict=True)))
-    except (RuntimeError, ValueError, AttributeError, UnpicklingError) as e:
+    except (RuntimeError, ValueError) as e:
         raise ValueError(f"{weights_path} does not hold a MobileNetV2: {e}") from e
     return features.requires_grad_(True)
 

@@ -268,7 +268,22 @@ def read_weights_metadata(
     if set(found) != {'kind', 'arguments', 'notes'} or found['kind'] not in _ANONYMIZER_CLASSES:
         raise ValueError(f"{path} was not written by save_anonymizer: its metadata are {found}")
     try: return dict(found, arguments=json.loads(found['arguments']), notes=json.loads(found['notes']))
-    except json.JSONDecodeError as e: raise ValueError(f"{path} has unreadable metadata: {e}") from e
+    except (ValueError, RecursionError) as e: raise ValueError(f"{path} has unreadable metadata: {e}") from e
+
+def _check_fits(
+    kind:type,        # class of an anonymizer
+    arguments:dict,   # of its constructor
+    state:dict,       # the tensors that it must take
+) -> None:            # or ValueError
+    "Compare names and shapes before memory is taken: a header may ask for ten million blocks."
+    if not isinstance(arguments, dict): raise ValueError(f"its arguments are {arguments!r}"[:200])
+    if not 0 <= (blocks := arguments.get('blocks', 0)) <= len(state):
+        raise ValueError(f"blocks must be at most {len(state)}, as many as there are tensors, got {blocks}")
+    with torch.device('meta'): expected = kind(**arguments).state_dict()
+    shapes, found = ({k: tuple(v.shape) for k, v in tensors.items()} for tensors in (expected, state))
+    odd = sorted(k for k in shapes.keys() | found.keys() if shapes.get(k) != found.get(k))
+    if odd: raise ValueError(f"{odd[0]} must have shape {shapes.get(odd[0])}, got {found.get(odd[0])}")
+
 
 def load_anonymizer(
     path:str|Path,                 # written by `save_anonymizer`
@@ -276,9 +291,11 @@ def load_anonymizer(
     "Restore an anonymizer; ValueError for a damaged or foreign file."
     about = read_weights_metadata(path)
     try:
-        model, state = _ANONYMIZER_CLASSES[about['kind']](**about['arguments']), load_file(path)
+        kind, state = _ANONYMIZER_CLASSES[about['kind']], load_file(path)
+        _check_fits(kind, about['arguments'], state)
+        model = kind(**about['arguments'])
         model.load_state_dict(state)
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as e:
+    except (TypeError, ValueError, OverflowError, RuntimeError, SafetensorError) as e:
         raise ValueError(f"{path} does not fit the {about['kind']} it says it is: {e}") from e
     if not all(v.isfinite().all() for v in state.values()):
         raise ValueError(f"{path} holds weights that are not finite")

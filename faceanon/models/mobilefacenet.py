@@ -7,7 +7,6 @@ __all__ = ['MEAN_LANDMARKS', 'MobileFaceNet', 'load_mobilefacenet', 'PartlyFroze
            'AlignedSphereFace', 'align_in_batches']
 
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #3a58c0db
-import pickle
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from ..faces import align_faces, to_float, to_uint8
 from .discriminator import AngularClassifier, Recognizer, SphereFace20
+from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #f635e93b
 class _ConvNormPReLU(nn.Module):
@@ -118,10 +118,7 @@ def load_mobilefacenet(
     path:Path,          # a state dict as `torch.save` writes it, with or without the prefix `arcface.`
 ) -> MobileFaceNet:     # in evaluation mode, on the CPU; ValueError where the file holds something else
     "A trained MobileFaceNet."
-    if not Path(path).is_file(): raise FileNotFoundError(f"no file {path}")
-    try: state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} holds no tensors: {str(error).splitlines()[0]}") from error
+    state = read_state_dict(path)
     prefix = 'arcface.' if any(k.startswith('arcface.') for k in state) else ''
     net = MobileFaceNet()
     try: net.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})

@@ -80,12 +80,27 @@ def method_from_option(
     return _learned_method(path)
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco06
+def _trained_sizes(
+    path:Path,               # as `save_anonymizer` writes it
+    config:dict,             # what it says about its training
+) -> tuple[int, float]:      # pixels of a face; side of its box over the face's
+    "The sizes that an M was trained for; ValueError for those that none has."
+    if not isinstance(config, dict): raise ValueError(f"{path}: config must be an object, got {str(config)[:50]}")
+    size, pad = config.get('face_size', 256), config.get('pad', 2.2)
+    if type(size) is not int or not 16 <= size <= 1024 or size % 4:
+        raise ValueError(f"{path}: face_size must be a multiple of 4 from 16 to 1024, got {str(size)[:50]}")
+    if type(pad) not in (int, float) or not 1 <= pad <= 10:
+        raise ValueError(f"{path}: pad must be from 1 to 10, got {str(pad)[:50]}")
+    return size, pad
+
+
 def _learned_method(
     path:Path,     # as `save_anonymizer` writes it
 ) -> AnonymizationMethod:  # on the fastest device
     "A trained M as a method, with the sizes it was trained for."
-    config, device = read_weights_metadata(path)['notes'].get('config', {}), pick_device()
-    size, pad = config.get('face_size', 256), config.get('pad', 2.2)
+    notes, device = read_weights_metadata(path)['notes'], pick_device()
+    config = notes.get('config', {}) if isinstance(notes, dict) else {}
+    size, pad = _trained_sizes(path, config)
     M = load_anonymizer(path).to(device)
     if device.type == 'cpu': M = M.to(memory_format=torch.channels_last)  # faster there
     @torch.no_grad()
