@@ -270,6 +270,7 @@ def read_weights_metadata(
     try: return dict(found, arguments=json.loads(found['arguments']), notes=json.loads(found['notes']))
     except (ValueError, RecursionError) as e: raise ValueError(f"{path} has unreadable metadata: {e}") from e
 
+# %% ../../nbs/2_method/01_anonymizer.ipynb #an0c0001
 def _check_fits(
     kind:type,        # class of an anonymizer
     arguments:dict,   # of its constructor

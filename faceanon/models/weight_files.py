@@ -18,7 +18,8 @@ from torch import Tensor
 _OPERATIONS = frozenset("""PROTO STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT SETITEM SETITEMS
     GLOBAL REDUCE BUILD BINPERSID BINPUT LONG_BINPUT BINGET LONG_BINGET""".split())
-_ONE_COST = frozenset(['BINUNICODE', 'EMPTY_LIST', 'EMPTY_DICT', 'GLOBAL', 'REDUCE', 'BINPERSID'])  # used again for nothing
+# what these make can be used again without cost
+_ONE_COST = frozenset(['BINUNICODE', 'EMPTY_LIST', 'EMPTY_DICT', 'GLOBAL', 'REDUCE', 'BINPERSID'])
 _STORAGES = 'Float Double Half BFloat16 Long Int Short Char Byte Bool'.split()
 _GLOBALS = frozenset(['collections OrderedDict', 'torch._utils _rebuild_tensor_v2', 'torch._utils _rebuild_parameter',
                       *(f'torch {name}Storage' for name in _STORAGES)])

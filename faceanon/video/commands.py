@@ -287,7 +287,7 @@ def plan_run(
     skipped = list_skipped(options['inputs'], options['out'], options['postfix'])
     return Run(jobs, faults, method_from_option(options['method']), options, skipped)
 
-
+# %% ../../nbs/4_video/20_commands.ipynb #vbco14b
 def anonymize_jobs(
     run:Run,             # from `plan_run`
 ) -> Iterator[dict]:     # a row for each job, as it is done
