@@ -90,6 +90,7 @@ def _describe_result(
     if not row.get('faces', 1):
         parts.append('NO FACE HIDDEN: all faces found were kept, as asked' if row.get('kept') else 'NO FACE DETECTED')
     if row.get('ends_early'): parts.append(f"ENDS {row['ends_early']} s BEFORE ITS HEADER SAYS")
+    parts += [f"CHANGES AT {change.upper()}" for change in row.get('changes', ())]
     if row.get('doubt'): parts.append(f"DOUBT: {row['doubt']}")
     if row.get('removed'): parts.append(f"left out: {', '.join(row['removed'])}")
     return f"done {row['input']} -> {row['output']} ({'; '.join(parts)})"
@@ -196,9 +197,9 @@ _choice_options = _stack(
                                  "instead of looking again"),
     click.option('--track-id', type=int, multiple=True, help="hide only these numbers of --faces"),
     click.option('--roi', callback=lambda context, option, text: _parse_roi(text),
-                 help="x1,y1,x2,y2 in pixels: faces wholly outside stay visible"),
+                 help="x1,y1,x2,y2 in pixels of what a viewer sees: faces wholly outside stay visible"),
     click.option('--time', callback=lambda context, option, text: _parse_span(text),
-                 help="00:10-01:30: hide faces only in this span"),
+                 help="00:10-01:30 after the first frame: hide faces only in this span"),
     click.option('--min-face', type=float, help="pixels: smaller faces stay visible"))
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl13
@@ -280,6 +281,7 @@ def _audit(anonymized, original, html, max_leak, json, **options) -> int:
     from faceanon.video.commands import audit_file, write_audit_page
     audit = audit_file(anonymized, original, **options)
     if html: write_audit_page(html, audit, anonymized)
+    for change in audit['changes']: _print_line(f'the picture changes at {change}', err=True)
     _print_line(dumps(audit, indent=1) if json else summarize_audit(audit))
     return 4 if max_leak is not None and exceeds_max_leak(audit, max_leak) else 0
 

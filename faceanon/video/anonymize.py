@@ -19,15 +19,16 @@ from torch import Tensor
 
 from ..faces import FaceDetector
 from ..models.baselines import mask
-from .detecting import default_stride, detect_and_track, detect_in_stream
+from .detecting import default_stride, detect_and_track, detect_in_stream, select_in_video
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
                                      refuse_input_as_output, terminate_cleanly)
-from .face_list import read_sidecar, refuse_edited_list, select_faces, sidecar_path, write_sidecar
+from .face_list import read_sidecar, refuse_edited_list, sidecar_path, write_sidecar
 from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_in_pixels,
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_shapes import MaskShape, default_face_detector
-from .reading import VideoError, VideoInfo, open_video, probe_video, read_video_frames
+from .reading import VideoError, VideoInfo, list_changes, open_video, probe_video, read_video_frames
 from .tracking import FrameDetections, FrameFaces, track_faces
+from .uniform_frames import uniform_pictures
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa81
 _EARLY_END_SECONDS = 1  # between the last picture and the end in the header; from this on, the result reports it
@@ -37,12 +38,13 @@ def _summarize_counts(
     counts:dict,              # of `hiding.count_frame`
     info:VideoInfo,           # of the input
     keep_metadata:bool,       # were the container's words kept?
+    changes:dict,             # number of a frame -> what has changed in the stream
 ) -> dict:                    # for people and for JSON
     "What the second pass did."
-    early = (info.duration or 0) - counts['ends']
+    early = (info.duration or 0) - (counts['ends'] - counts['starts'])
     return {key: counts[key] for key in ('frames', 'faces', 'kept', 'doubts', 'damaged')} | dict(
         tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
-        ends_early=round(early, 2) if early > _EARLY_END_SECONDS else 0)
+        ends_early=round(early, 2) if early > _EARLY_END_SECONDS else 0, changes=list_changes(changes))
 
 
 def render_video(
@@ -55,20 +57,21 @@ def render_video(
     overwrite:bool=False,       # may `out` exist?
     progress:Callable=iter,     # wraps the frames, `tqdm` for a bar
     **encoding,                 # of `encoding.EncodingConfig`: `codec`, `crf`, `pix_fmt`, `audio`, `keep_metadata`
-) -> dict:   # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`; seconds it `ends_early`
+) -> dict:  # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`
     "Second pass: the same video, with the faces of a list hidden."
     path, out, encoding = Path(path), Path(out), EncodingConfig(**encoding)
     check_on_doubt(on_doubt)
     refuse_input_as_output(path, out)
-    info, damaged = probe_video(path), {}
+    info, damaged, changes = probe_video(path), {}, {}
     counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, tracks=set())
     with atomic_output(out, overwrite) as aside, open_video(path) as (audio_source, source), _as_video_errors(out):
-        shown = render_frames(progress(read_video_frames(path, damaged)), rows, config, on_doubt, counts, damaged)
+        frames = progress(read_video_frames(path, damaged, changes))
+        shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
         packets = encode_video(aside, shown, audio_source, source, info, encoding.codec_for(out), encoding)
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets
         if lost: raise VideoError(f"{path}: the encoder lost {lost} frames")
-    return _summarize_counts(counts, info, encoding.keep_metadata)
+    return _summarize_counts(counts, info, encoding.keep_metadata, changes)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #aa899e36
 @contextmanager
@@ -114,12 +117,12 @@ def _select_in_sidecar(
     path:Path,      # a video
     out:Path,       # its result
     sidecar:Path,   # a list that was there before; it stays as it is
-    chosen:dict,    # arguments of `select_faces`
+    chosen:dict,    # as for `detecting.select_in_video`
     overwrite:bool, # may it replace an edited list?
 ) -> tuple:         # the list that describes `out`, and its rows
     "Mark who stays visible, in the list next to `out`."
     header, rows = read_matching_sidecar(path, sidecar)
-    rows, own = select_faces(rows, probe_video(path).time_base, **chosen), sidecar_path(out)
+    rows, own = select_in_video(rows, probe_video(path), chosen), sidecar_path(out)
     if own.exists() and own.samefile(sidecar): return sidecar, rows
     refuse_edited_list(own, overwrite)
     header.pop('digest', None)  # this one is written by the machine
@@ -138,7 +141,7 @@ def anonymize_video(
     threads:int=1,                       # that may call the method at the same time
     longest:int|None=None,               # side that frames are shrunk to for the detector, pixels
     every:int|None=None,  # as for `detect_in_frames`; None: each fourth frame, or more often where there are few
-    chosen:dict|None=None,               # arguments of `select_faces`: whom to hide; None: everybody
+    chosen:dict|None=None,               # as for `detecting.select_in_video`: whom to hide; None: everybody
     tracking:dict|None=None,             # arguments of `tracking.track_faces`
     overwrite:bool=False,                # may `out` exist?
     progress:Callable=iter,              # wraps the frames of each pass
@@ -176,7 +179,7 @@ def _track_stream(
 
 
 def anonymize_stream(
-    frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, as a camera gives them, all of one size
+    frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, as a camera gives them; brought to the first one's size
     method:Callable=mask,                     # frames, boxes -> frames
     find_faces:FaceDetector|None=None,        # any; None: `default_face_detector`
     *,
@@ -184,7 +187,7 @@ def anonymize_stream(
     gap:int=10,                               # frames that a lost face is waited for
     smooth:int=1,                             # frames to both sides that a box is smoothed over
     on_doubt:str='mask',                      # one of `VIDEO_ON_DOUBT`
-    counts:dict|None=None,                    # counted up as frames are given: `frames`, `faces`, `doubts`
+    counts:dict|None=None,                    # counted up as frames are given: `frames`, `faces`, `doubts`; `changes`
 ) -> Iterator[UInt8[Tensor, "3 h w"]|None]:   # as many, `gap + 2*smooth` frames later; None where one is dropped
     "Hide faces in a stream that does not end: for a camera or a robot."
     check_on_doubt(on_doubt)
@@ -195,12 +198,12 @@ def anonymize_stream(
 def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:FaceDetector, gap:int, smooth:int,
                        on_doubt:str, counts:dict) -> Iterator:
     doubts, shown, secret, enlarge = {}, None, randbits(62), max(2., config.mask_shape.enlarge)
-    frames = iter(frames)
+    changes, frames = {}, iter(frames)
     first = next(frames, None)
     if first is None: return
-    size, (looked, held) = first.shape[:0:-1], tee(chain([first], frames))
+    size, (looked, held) = first.shape[:0:-1], tee(uniform_pictures(chain([first], frames), changes))
     del first
-    rows = _track_stream(detect_in_stream(looked, find_faces, doubts), size, gap, smooth, doubts)
+    rows = _track_stream(detect_in_stream(looked, find_faces, doubts, changes), size, gap, smooth, doubts)
     for (row, before, after), frame in zip(rows, held):
         why, known = row.doubt, [face.box for face in row.faces]
         if why: known = last_known_boxes(row, before, after)
@@ -210,4 +213,5 @@ def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:FaceDete
         if why: given = cover_doubtful_pixels(frame, known, shown, on_doubt, why, enlarge)
         for key, more in dict(frames=1, faces=len(row.faces), doubts=bool(why)).items():
             counts[key] = counts.get(key, 0) + more
+        counts['changes'] = list_changes(changes)
         yield given

@@ -127,6 +127,7 @@ def _parts(audit:Mapping) -> list[dict]:
 def _facts(audit:Mapping) -> str:
     "Length and detectors."
     length, detector = f"{audit['frames']} frames, {audit['seconds']:.2f} s.", audit.get('detector')
+    length += ''.join(f' The picture changes at {change}.' for change in audit.get('changes', ()))
     if not detector: return length
     by = detector['hidden_by']
     return f"{length} Detector of this audit: {detector['name']}" + (f"; faces were hidden by {by}." if by else '.')

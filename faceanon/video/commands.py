@@ -32,7 +32,7 @@ from ..models.mobilefacenet import load_mobilefacenet
 from .anonymize import anonymize_video
 from .encoding import terminate_cleanly
 from .hiding import MASK_CONFIG
-from .reading import describe_video, probe_video, read_video_frames, upright_frame
+from .reading import describe_video, list_changes, probe_video, read_video_frames, upright_frame
 from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
@@ -314,14 +314,15 @@ def anonymize_jobs(
 def _media_frames(
     path:str,               # picture or video
     times:list|None=None,   # filled with the seconds at which each frame of a video appears
+    changes:dict|None=None,  # filled: number of a frame -> what has changed in the stream
 ) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
     if is_image(path): yield from (to_uint8(to_rgb(sheet))[0] for sheet in read_image_file(path).frames)
     else:
-        turn = probe_video(Path(path)).rotation
-        for frame in read_video_frames(Path(path), {}):
+        way = probe_video(Path(path)).orientation
+        for frame in read_video_frames(Path(path), {}, changes):
             if times is not None: times.append(float(frame.pts*frame.time_base))
-            yield upright_frame(frame, rotation=turn)
+            yield upright_frame(frame, way=way)
 
 
 def independent_detector(
@@ -348,8 +349,11 @@ def audit_file(
     find_faces = detector_from_option(detector or independent_detector(hidden_by), threshold, side)
     rate, times = (1., None) if is_image(path) else (float(probe_video(Path(path)).rate), [])
     attackers = {'MobileFaceNet': load_mobilefacenet(recognizer).embed} if recognizer else {}
-    films = None if original is None else _media_frames(original), _media_frames(path, times)
-    return audit_frames(*films, find_faces, rate, attackers, listed=listed, hidden_by=hidden_by, times=times)
+    changes = {}
+    films = (None if original is None else _media_frames(original, changes=changes),
+             _media_frames(path, times, changes if original is None else None))
+    audit = audit_frames(*films, find_faces, rate, attackers, listed=listed, hidden_by=hidden_by, times=times)
+    return audit | dict(changes=list_changes(changes))
 
 
 def write_audit_page(

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['DETECTOR_FAILED', 'CONTEXT_FRAMES', 'PreparedFrame', 'StridedDetection', 'detect_in_frames', 'default_stride',
-           'detect_and_track', 'split_by_frame', 'detect_in_stream']
+           'select_in_video', 'detect_and_track', 'split_by_frame', 'detect_in_stream']
 
 # %% ../../nbs/4_video/06_detecting.ipynb #084dc289
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from torchvision.ops import box_iou
 from ..faces import FaceDetector, to_float
 from ..models.face_detectors import Detections, detect_faces, detect_near
 from .face_list import select_faces, write_sidecar
-from .reading import (prefetch, probe_video, read_video_frames, rotate_boxes_back, upright_frame,
+from .orientation import Orientation, display_matrix, nearest_orientation
+from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
-from .tracking import CUT_THRESHOLD, FrameDetections, scene_change, thumbnails, track_faces
+from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
+                                     track_faces)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bd3
 DETECTOR_FAILED = 'the finder failed'   # how the doubt about a frame without detections begins
@@ -35,25 +38,37 @@ class PreparedFrame:
     "A frame, ready for the detector."
     detections:FrameDetections        # without boxes until the detector has looked
     picture:UInt8[Tensor, "3 h w"]    # RGB, upright, perhaps shrunk
-    quarters:int                      # quarter turns counter-clockwise from the stored frame to the picture
+    way:Orientation                   # from the stored frame to the picture
     size:tuple[int, int]              # width and height of the stored frame, pixels
+
+
+def _peek(
+    items:Iterable,    # gone through once
+) -> tuple:            # the first, None if there is none; all of them
+    "Look at the first item without taking it away."
+    items = iter(items)
+    first = next(items, None)
+    return first, iter(()) if first is None else chain([first], items)
 
 
 def _prepare_frames(
     frames:Iterable,             # of PyAV
     doubts:dict,                 # number of a frame -> why it is not looked at, there before the frame is
     longest:int|None,            # side that larger frames are shrunk to, pixels
-) -> Iterator[PreparedFrame]:    # a damaged frame starts no scene
+    changes:dict,                # number of a frame -> what has changed in the stream, there before the frame is
+) -> Iterator[PreparedFrame]:    # a damaged frame starts no scene, a change does
     "What the detector sees of each frame, and where scenes start."
+    first, frames = _peek(frames)
+    way = None if first is None else nearest_orientation(display_matrix(first))  # all frames are stored like the first
     def prepared(frame):
-        picture = upright_frame(frame, longest)
+        picture = upright_frame(frame, longest, way)
         step = max(1, max(picture.shape)//256)
         small = thumbnails(to_float(picture[None, :, ::step, ::step]))[0]
-        return small, frame.pts, picture, frame.rotation//90 % 4, (frame.width, frame.height)
+        return small, frame.pts, picture, way, (frame.width, frame.height)
     before = None
     for number, (small, pts, *kept) in enumerate(prefetch(prepared, map(writable_frame, frames))):
         if number in doubts: small = before
-        cut = before is not None and scene_change(before, small) >= CUT_THRESHOLD
+        cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
         yield PreparedFrame(FrameDetections(number, pts, None, (), cut), *kept)
         before = small
 
@@ -67,6 +82,14 @@ def _kept_face_boxes(
     return np.zeros((0, 4)) if stayed is None else stayed.boxes[stayed.boxes[:, 0] == i, 1:].double().numpy()
 
 
+def _in_stored_frame(
+    boxes:np.ndarray,   # `(n, 4)`, pixels of the upright frame
+    one:PreparedFrame,  # that frame
+) -> np.ndarray:        # `(n, 4)`, pixels of the stored frame
+    "From what a viewer sees to what is stored."
+    return one.way.inverse.turn_boxes(boxes, *one.way.size(*one.size))
+
+
 def _ask_detector(
     some:list[PreparedFrame],  # at least one, pictures of one size
     find_faces:FaceDetector,   # on upright frames
@@ -76,7 +99,7 @@ def _ask_detector(
     pictures = torch.stack([one.picture for one in some])
     if known is None: return detect_faces(find_faces, pictures)
     first = some[0]
-    near = rotate_boxes_back(known, -first.quarters, *(first.size[::-1] if first.quarters % 2 else first.size))
+    near = first.way.turn_boxes(known, *first.size)
     return detect_near(find_faces, pictures, near*max(first.picture.shape[1:])/max(first.size))
 
 # %% ../../nbs/4_video/06_detecting.ipynb #6d3d39b0
@@ -93,9 +116,9 @@ def _detect_batch(
             mine, scale = result.boxes[:, 0] == i, max(one.size)/max(one.picture.shape[1:])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
             kept = _kept_face_boxes(find_faces, i)*scale
-            seen.append(replace(one.detections, boxes=rotate_boxes_back(boxes, one.quarters, *one.size),
+            seen.append(replace(one.detections, boxes=_in_stored_frame(boxes, one),
                                 scores=result.scores[mine].double().numpy(),
-                                kept=rotate_boxes_back(kept, one.quarters, *one.size)))
+                                kept=_in_stored_frame(kept, one)))
         return seen
     except Exception as error:
         doubts |= {one.detections.frame: f'{DETECTOR_FAILED}: {type(error).__name__}: {error}' for one in some}
@@ -212,11 +235,12 @@ def detect_in_frames(
     longest:int|None=None,       # side that frames are shrunk to for the detector, pixels; None: its own `side`, if any
     every:int=1,                 # look at each frame, each second one, .., and between them where two disagree
     batch:int=4,                 # frames the detector gets at once; fewer where they are large
+    changes:dict={},             # noqa: B006  only read: number of a frame -> what has changed in the stream, a cut
 ) -> Iterator[FrameDetections]:  # one a frame, for `tracking.track_faces`
     "Detect faces in a stream of frames."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     state = StridedDetection(find_faces, doubts, every, batch)
-    for frame in _prepare_frames(frames, doubts, longest or getattr(find_faces, 'side', None)):
+    for frame in _prepare_frames(frames, doubts, longest or getattr(find_faces, 'side', None), changes):
         yield from state.push(frame)
     yield from state.flush()
 
@@ -232,6 +256,25 @@ def default_stride(
     return max(1, min(_MAX_DETECTION_STRIDE, int(probe_video(path).rate/_MIN_DETECTIONS_PER_SECOND)))
 
 
+def select_in_video(
+    rows:Iterable[FrameFaces],  # of a list of faces
+    info:VideoInfo,             # of its video
+    chosen:dict,                # arguments of `select_faces`, `roi` in pixels of what a viewer sees
+) -> Iterator[FrameFaces]:      # the same, with `keep` set where a face stays visible
+    "Hide only some of the faces of a video."
+    if not chosen.get('roi'): return select_faces(rows, info.time_base, **chosen)
+    stored = info.orientation.inverse.turn_boxes(np.array([chosen['roi']], float), *info.viewed_size)
+    return select_faces(rows, info.time_base, **chosen | dict(roi=tuple(stored[0].tolist())))
+
+
+def _frame_of_boxes(
+    info:VideoInfo,  # of a video
+) -> dict:           # for the header of a list
+    "Which frame the boxes of a list are in, and how players turn it."
+    return dict(boxes='pixels of the stored frame, which players turn by `rotation` degrees counter-clockwise and '
+                      'then mirror if `mirrored`', rotation=info.rotation, mirrored=info.mirrored)
+
+
 def detect_and_track(
     path:Path,                 # a video
     sidecar:Path,              # written when everything has been found; see `face_list.write_sidecar`
@@ -239,20 +282,21 @@ def detect_and_track(
     longest:int|None=None,     # as for `detect_in_frames`
     every:int=1,               # as for `detect_in_frames`
     progress:Callable=iter,    # wraps the frames, `tqdm` for a bar
-    chosen:dict|None=None,     # arguments of `select_faces`: whom to hide; None: everybody
+    chosen:dict|None=None,     # as for `select_in_video`; None: everybody is hidden
     **tracking,                # `sure`, `gap`, `extend`, `smooth` of `tracking.track_faces`
 ) -> dict:                     # the header as written
     "Detect and track everybody, and write the list of faces."
     if tracking.get('gap', 0) > CONTEXT_FRAMES:
         raise ValueError(f"gap must be at most {CONTEXT_FRAMES}, got {tracking['gap']}")
-    info, doubts = probe_video(path), {}
-    seen = detect_in_frames(progress(read_video_frames(path, doubts)), find_faces, doubts, longest, every)
+    info, doubts, changes = probe_video(path), {}, {}
+    frames = progress(read_video_frames(path, doubts, changes))
+    seen = detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes)
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt))
             for row in track_faces(seen, info.width, info.height, **tracking))
-    if chosen: rows = select_faces(rows, info.time_base, **chosen)
+    if chosen: rows = select_in_video(rows, info, chosen)
     name = getattr(find_faces, '__name__', type(find_faces).__name__)
     return write_sidecar(sidecar, dict(video=Path(path).name, width=info.width, height=info.height, detector=name,
-                                       enlarge=1.), rows)
+                                       enlarge=1., **_frame_of_boxes(info)), rows)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #e9bdda6b
 def split_by_frame(
@@ -275,13 +319,14 @@ def detect_in_stream(
     frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, all of one size
     find_faces:FaceDetector,                  # any
     doubts:dict,                              # filled before a frame is given: its number -> why it was not looked at
+    changes:dict={},                          # noqa: B006  only read: number -> what has changed in the stream, a cut
 ) -> Iterator[FrameDetections]:               # one a frame; its pts is its number
     "Detect faces in a camera's frames. A detector that fails is a doubt."
     before = None
     for number, frame in enumerate(frames):
         picture = to_float(frame)[None]
         small = thumbnails(picture)[0]
-        cut = before is not None and scene_change(before, small) >= CUT_THRESHOLD
+        cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
         try:
             found = detect_faces(find_faces, picture)
             seen = split_by_frame(found.boxes, found.scores, number, [number], [cut])[0]

@@ -235,7 +235,7 @@ def _add_video_stream(
     for name in ('color_range', 'color_primaries', 'color_trc', 'colorspace'):
         if getattr(old, name): setattr(context, name, getattr(old, name))
     if codec == 'mjpeg': context.color_range = 2  # JPEG has no other
-    if info.rotation: stream.set_display_rotation(info.rotation)
+    if info.matrix: stream.set_display_matrix(info.matrix)  # untouched: it may mirror too
     return stream
 
 # %% ../../nbs/4_video/08_encoding.ipynb #784bfa39
@@ -247,6 +247,9 @@ def _fit_to_encoder(
 ) -> object:             # the frame, perhaps in another pixel format
     "The time base and pixel format that the encoder was told."
     from av.video.frame import PictureType
+    size = pictures.codec_context.width, pictures.codec_context.height
+    if (frame.width, frame.height) != size:  # it would be scaled, and boxes with it
+        raise VideoError(f"a frame of {frame.width}x{frame.height} among others of {size[0]}x{size[1]} pixels")
     now = frame.pts*time_base
     if (now/pictures.codec_context.time_base).denominator != 1:
         raise VideoError(f"{suffix} knows frames of one rate only, got one at {now} s")

@@ -216,8 +216,8 @@ def refuse_edited_list(
 def select_faces(
     rows:Iterable[FrameFaces],             # of a list of faces
     time_base:Fraction,                    # seconds a tick of their pts
-    roi:tuple[int, ...]|None=None,         # x1, y1, x2, y2 in pixels: only faces that touch it are hidden
-    span:tuple[float, float]|None=None,    # seconds: only from here to there
+    roi:tuple[float, ...]|None=None,       # x1, y1, x2, y2 in stored pixels: only faces that touch it are hidden
+    span:tuple[float, float]|None=None,    # seconds since the first frame: only from here to there
     min_face:float=0,                      # pixels: only faces at least this wide or high
     only:Iterable[int]=(),                 # tracks: only these; none given: all
 ) -> Iterator[FrameFaces]:                 # the same, with `keep` set where a face stays visible
@@ -227,8 +227,10 @@ def select_faces(
     def meant(face):
         large = max(face.box[2] - face.box[0], face.box[3] - face.box[1]) >= min_face
         return large and touches(face.box) and (not only or face.track in only)
+    first = None  # the clock of a stream begins anywhere, a viewer's at the first frame
     for row in rows:
-        inside = not span or span[0] <= float(row.pts*time_base) <= span[1]
+        first = row.pts if first is None else first
+        inside = not span or span[0] <= float((row.pts - first)*time_base) <= span[1]
         faces = tuple(replace(f, keep=f.keep or not (inside and meant(f))) for f in row.faces)
         yield replace(row, faces=faces, doubt=row.doubt if inside else '')
 

@@ -294,11 +294,12 @@ def _hide_faces(
 
 
 def count_frame(
-    counts:dict,      # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`; `ends`
+    counts:dict,      # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`; `starts`, `ends`
     plan:FramePlan,   # done
 ) -> None:            # changes `counts`
     "Add a frame to the counts of a run."
     counts['tracks'].update(f.track for f in plan.faces)
+    counts.setdefault('starts', float(plan.frame.pts*plan.frame.time_base))
     counts['ends'] = float((plan.frame.pts + (plan.frame.duration or 0))*plan.frame.time_base)
     for key, more in dict(frames=1, faces=len(plan.faces), kept=plan.kept, doubts=bool(plan.doubt),
                           damaged=plan.doubt.startswith(DAMAGED_FRAME)).items(): counts[key] += more

@@ -24,26 +24,28 @@ from .detecting import CONTEXT_FRAMES
 from .encoding import refuse_input_as_output
 from .hiding import (MethodConfig, cover_doubtful_frame, last_known_boxes, render_frames,
                                    with_temporal_context)
-from .reading import (VideoError, open_video, probe_video, read_video_frames, rotate_boxes_back,
-                                    upright_frame)
+from .orientation import Orientation
+from .reading import VideoError, VideoInfo, open_video, probe_video, read_video_frames, upright_frame
 from .review import LOST_TRACK_NOTE, format_time, join_numbers, read_video_summary
 from .face_list import check_sidecar_header, mark_kept_tracks, parse_frame, read_sidecar, write_sidecar
 from .tracking import FrameFaces
+from .uniform_frames import fit_frame, kind_of_frame
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw37
 def read_frame(
     path:str|Path,     # a video
     seconds:Fraction,  # when the frame appears
-) -> object:           # of PyAV: the first frame from a millisecond before on; beyond the end, the last one
+) -> object:  # of PyAV, of the first one's kind: the first from a millisecond before on; beyond the end, the last
     "Read one frame without decoding all frames before it."
     enough = lambda frame: frame.pts*frame.time_base >= seconds - Fraction(1, 1000)
     with open_video(Path(path)) as (container, stream):
+        kind = kind_of_frame(next(container.decode(stream)))
         container.seek(int(seconds/stream.time_base), stream=stream)
         frame = next(container.decode(stream), None)
         late = frame is None or frame.pts is None or frame.pts*frame.time_base > seconds + Fraction(1, 1000)
         frames = () if late else chain([frame], container.decode(stream))
         found = next(filter(enough, frames), None)
-        if found is not None: return found
+        if found is not None: return fit_frame(found, kind_of_frame(found), kind)
     last = None
     for last in read_video_frames(Path(path)):  # the seek went too far, or the end is near
         if enough(last): return last
@@ -74,13 +76,11 @@ def read_listed_frame(
 # %% ../../nbs/4_video/14_rerender.ipynb #revw38
 def _upright_boxes(
     row:FrameFaces,  # boxes in pixels of the stored frame
-    frame,           # of PyAV: that frame
+    info:VideoInfo,  # of the video
 ) -> np.ndarray:     # float `(n, 4)`, as fractions of the upright frame
     "Boxes of the faces where a viewer sees them."
-    quarters = frame.rotation//90 % 4
-    size = (frame.height, frame.width) if quarters % 2 else (frame.width, frame.height)
     boxes = np.array([face.box for face in row.faces], float).reshape(-1, 4)
-    return rotate_boxes_back(boxes, -quarters % 4, *size)/np.tile(size, 2)
+    return info.orientation.turn_boxes(boxes, info.width, info.height)/np.tile(info.viewed_size, 2)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #vbrr38
 @dataclass(frozen=True, eq=False)
@@ -102,16 +102,17 @@ def read_review_frame(
     longest:int=640,        # pixels: larger frames are shrunk to this side
 ) -> ReviewFrame:           # a VideoError or ValueError if there is no such frame
     "Read a frame of both videos."
-    row = read_listed_frame(sidecar, number)
-    time = row.pts*probe_video(Path(path)).time_base
-    frame = read_frame(path, time)
-    after = _picture(read_frame(out, time), longest) if Path(out).exists() else None
-    return ReviewFrame(f'original, frame {number} at {format_time(float(time))}', Path(out).name,
-                       _picture(frame, longest), after, tuple(face.track for face in row.faces),
-                       _upright_boxes(row, frame))
+    row, info = read_listed_frame(sidecar, number), probe_video(Path(path))
+    first = read_listed_frame(sidecar, 0)
+    time, since = row.pts*info.time_base, (row.pts - first.pts)*info.time_base
+    before, after = _picture(read_frame(path, time), longest, info.orientation), None
+    if Path(out).exists(): after = _picture(read_frame(out, time), longest, probe_video(Path(out)).orientation)
+    return ReviewFrame(f'original, frame {number} at {format_time(float(since))}', Path(out).name, before, after,
+                       tuple(face.track for face in row.faces), _upright_boxes(row, info))
 
 
-def _picture(frame, longest:int) -> np.ndarray: return upright_frame(frame, longest).permute(1, 2, 0).numpy()
+def _picture(frame, longest:int, way:Orientation) -> np.ndarray:
+    return upright_frame(frame, longest, way).permute(1, 2, 0).numpy()
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw43
 def apply_decisions(
@@ -152,12 +153,15 @@ def preview_decisions(
     keep, first = frozenset(keep), max(0, number - CONTEXT_FRAMES)
     near = drop_settled_doubts(mark_kept_tracks(_read_rows(sidecar, first, number + CONTEXT_FRAMES), keep), keep)
     row, before, after = next(one for one in with_temporal_context(near) if one[0].frame == number)
-    frame = read_frame(path, row.pts*probe_video(Path(path)).time_base)
+    info = probe_video(Path(path))
+    frame = read_frame(path, row.pts*info.time_base)
     if row.doubt:
         known, enlarge = last_known_boxes(row, before, after), max(2., config.mask_shape.enlarge)
-        return _picture(cover_doubtful_frame(frame, known, None, 'mask', row.doubt, enlarge), longest)
+        shown = cover_doubtful_frame(frame, known, None, 'mask', row.doubt, enlarge)
+        return _picture(shown, longest, info.orientation)
     counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, ends=0, tracks=set())
-    return _picture(next(render_frames([frame], [row], config, 'mask', counts, {})), longest)
+    shown = next(render_frames([frame], [row], config, 'mask', counts, {}))
+    return _picture(shown, longest, info.orientation)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw50
 def first_audio_packets(

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import UInt8
 
 from ..faces import resize, to_float, to_uint8
+from .orientation import Orientation
 from .reading import VideoError, VideoInfo, probe_video, read_video_frames
 from .face_list import read_sidecar
 from .tracking import FrameFaces
@@ -38,7 +39,7 @@ class TrackSummary:
     number:int     # as in the list
     first:int      # frame
     last:int       # frame
-    start:float    # seconds: when its first frame appears
+    start:float    # seconds since the first frame of the video: when it appears
     end:float      # seconds: when its last frame ends
     seen:int       # frames in which the detector found it
     filled:int     # frames in which its place is interpolated
@@ -61,8 +62,7 @@ class VideoSummary:
     cuts:tuple[float, ...]           # seconds at which new scenes begin
     blind:tuple                      # (start, end) in seconds, where the detector failed
     frames:int                       # of the video
-    start:float                      # seconds: when the first frame appears
-    end:float                        # seconds: when the last frame ends
+    end:float                        # seconds since the first frame: when the last one ends
 
 
 def _add_span(
@@ -110,13 +110,13 @@ def summarize_tracks(
     time_base:Fraction,         # seconds per tick of their pts
 ) -> VideoSummary:              # one summary for each track
     "Who is in the video, and when."
-    found, lost, cuts, blind, frames, first, step = {}, {}, [], [], 0, 0., .04
+    found, lost, cuts, blind, frames, first, step = {}, {}, [], [], 0, None, .04
     start = end = 0.
     for row, after in pairwise(chain(rows, [None])):
-        start = float(row.pts*time_base)
-        end = start + step if after is None else float(after.pts*time_base)
+        first = row.pts if first is None else first  # a viewer's clock begins at the first frame
+        start = float((row.pts - first)*time_base)
+        end = start + step if after is None else float((after.pts - first)*time_base)
         step = end - start or step
-        if frames == 0: first = start
         frames += 1
         if row.cut: cuts.append(start)
         for face in row.faces:
@@ -129,7 +129,7 @@ def summarize_tracks(
             _extend(blind, start, end)
     none = dict(frames=0, spans=[])
     tracks = tuple(found[n].summary(n, lost.get(n, none)) for n in sorted(found))
-    return VideoSummary(tracks, tuple(cuts), tuple(map(tuple, blind)), frames, first, end)
+    return VideoSummary(tracks, tuple(cuts), tuple(map(tuple, blind)), frames, end)
 
 
 def _extend(spans:list, start:float, end:float) -> None:
@@ -159,7 +159,7 @@ CANDIDATE_FRAMES = 8  # pictures of a part that are compared, at most
 class FaceCrop:
     "A picture of a track."
     frame:int                              # its number in the video
-    time:float                             # seconds
+    time:float                             # seconds since the first frame
     score:float                            # sharpness, higher is better
     picture:UInt8[np.ndarray, "s s 3"]     # RGB, upright
 
@@ -167,7 +167,7 @@ class FaceCrop:
 def square_crop(
     pixels:UInt8[np.ndarray, "h w 3"],  # RGB, a stored frame
     box:Sequence[float],                # x1, y1, x2, y2 in pixels of the frame
-    quarters:int,                       # by which players turn the frame counter-clockwise
+    way:Orientation,                    # by which players turn the frame
     side:int=96,                        # of the result, pixels
     wide:float=1.5,                     # side of the picture over the longer side of the box
 ) -> UInt8[np.ndarray, "s s 3"]:        # the frame's edge is repeated beyond the frame
@@ -178,7 +178,7 @@ def square_crop(
     part = pixels[max(y1, 0):min(y2, height), max(x1, 0):min(x2, width)]
     part = np.pad(part, ((max(-y1, 0), max(y2 - height, 0)), (max(-x1, 0), max(x2 - width, 0)), (0, 0)), 'edge')
     small = to_uint8(resize(to_float(torch.from_numpy(part).permute(2, 0, 1))[None], side).clamp(0, 1))[0]
-    return torch.rot90(small, quarters, (1, 2)).permute(1, 2, 0).contiguous().numpy()
+    return way.turn(small).permute(1, 2, 0).contiguous().numpy()
 
 
 def _sharpness(
@@ -224,9 +224,10 @@ def collect_face_crops(
     "Collect pictures of each track in one pass over the video."
     if each < 1 or side < 16: raise ValueError(f"each must be at least 1 and side at least 16, got {each} and {side}")
     parts, info = {track.number: _Parts(track, each) for track in tracks}, probe_video(Path(path))
-    rows = read_sidecar(sidecar)[1]
+    rows, first = read_sidecar(sidecar)[1], None
     for number, frame in enumerate(progress(read_video_frames(Path(path)))):
         row, pixels = next(rows, None), None
+        first = frame.pts if first is None else first
         if row is None or row.pts != frame.pts:
             raise VideoError(f"{sidecar}: of another video: frame {number} of {path} is at {frame.pts}")
         for face in row.faces:
@@ -234,8 +235,8 @@ def collect_face_crops(
             part = parts[face.track].wants(number, seen) if face.track in parts else None
             if part is None: continue
             if pixels is None: pixels = frame.to_ndarray(format='rgb24')
-            picture = square_crop(pixels, face.box, frame.rotation//90 % 4, side)
-            view = FaceCrop(number, float(frame.pts*info.time_base), _sharpness(picture), picture)
+            picture = square_crop(pixels, face.box, info.orientation, side)
+            view = FaceCrop(number, float((frame.pts - first)*info.time_base), _sharpness(picture), picture)
             parts[face.track].offer(part, seen, view)
     if next(rows, None) is not None: raise VideoError(f"{sidecar}: of another video: it has more frames than {path}")
     return {number: one.views() for number, one in parts.items()}

@@ -76,8 +76,8 @@ def plot_timeline(
     for y, track in enumerate(tracks): _draw_track(ax, track, y, track.number in keep)
     for time in whole.cuts: ax.axvline(time, color=THIRD, lw=.7, zorder=2, gid='cut')
     for start, end in whole.blind: ax.axvspan(start, end, color='#FBE3D3', lw=0, zorder=1, gid='blind')
-    long = whole.end - whole.start > 90
-    ax.set(xlim=(whole.start, max(whole.end, whole.start + .04)), ylim=(max(len(tracks), 1) - .4, -.6),
+    long = whole.end > 90
+    ax.set(xlim=(0, max(whole.end, .04)), ylim=(max(len(tracks), 1) - .4, -.6),
            xlabel='time (min:s)' if long else 'time (s)', ylabel='track')
     if long: ax.xaxis.set_major_formatter(FuncFormatter(lambda s, _: format_time(max(s, 0))))
     ax.set_yticks(range(len(tracks)), [f'visible  {t.number}' if t.number in keep else t.number for t in tracks],
