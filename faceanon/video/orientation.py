@@ -68,8 +68,9 @@ def display_matrix(
     frame,              # of PyAV, as decoded
 ) -> tuple|None:        # nine whole numbers, as FFmpeg keeps them; None: there is none
     "The matrix by which players turn a frame."
-    from av.sidedata.sidedata import Type
-    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    from av.sidedata.sidedata import SideDataContainer, Type
+    # `frame.side_data` would be kept by the frame and keep the frame: it would stay until the next garbage collection
+    found = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     return None if found is None else tuple(np.frombuffer(bytes(found), np.int32).tolist())
 
 
