@@ -216,7 +216,10 @@ _result_options = _stack(
     click.option('--on-doubt', type=click.Choice(_DOUBTS), default='mask', show_default=True,
                  help="what happens where a face may have been missed or a frame is damaged"),
     click.option('--postfix', help=f"appended to each name; default: {DEFAULT_POSTFIX} without -o"),
-    click.option('--keep-metadata', is_flag=True, help="texts and dates stay; what may hold a picture never does"),
+    click.option('--keep-metadata', is_flag=True, help="times, settings of the camera and copyright stay; "
+                                                   "what may hold a picture never does"),
+    click.option('--max-pixels', type=click.IntRange(1),
+                 help="pixels of a picture, all frames together, that are read at most; default: 150 million"),
     click.option('--overwrite', is_flag=True, help="replace existing results, and lists of faces that were edited"),
     click.option('--skip-existing', is_flag=True, help="leave out inputs whose results exist, and say how many"),
     click.option('--dry-run', is_flag=True, help="only say what would be done"),

@@ -36,7 +36,7 @@ from .reading import describe_video, list_changes, probe_video, read_video_frame
 from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
-from .image_files import read_image_file
+from .image_files import is_animation, read_image_file
 from .image_frames import to_rgb
 from .images import IMAGE_ON_DOUBT, anonymize_image
 from .mask_shapes import MaskShape
@@ -196,7 +196,7 @@ def _anonymize_input(
         # a picture has no frame before it
         doubt = options['on_doubt'] if options['on_doubt'] in IMAGE_ON_DOUBT else 'mask'
         done = anonymize_image(job.source, job.out, method.method, detector, shape, doubt, options['keep_metadata'],
-                               options['overwrite'])
+                               options['overwrite'], options['max_pixels'])
         return done | dict(kept=detector.kept_count)
     watched = not options['quiet'] and sys.stderr is not None and sys.stderr.isatty()
     def bar(frames): return tqdm(frames, Path(job.source).name) if watched else frames
@@ -241,7 +241,8 @@ def dry_run_row(
 # %% ../../nbs/4_video/20_commands.ipynb #vbco13
 _OPTION_KINDS = dict(track_id=('video',), time=('video', 'pipe'), audio=('video', 'pipe'), every=('video', 'pipe'),
                     codec=('video', 'pipe', 'live'), crf=('video', 'pipe', 'live'), faces=('video', 'pipe'),
-                    pix_fmt=('video', 'pipe', 'live'), seconds=('live',), keep_metadata=('picture', 'video', 'pipe'))
+                    pix_fmt=('video', 'pipe', 'live'), seconds=('live',), keep_metadata=('picture', 'video', 'pipe'),
+                    max_pixels=('picture',))
 
 
 def _check_usage(
@@ -292,7 +293,7 @@ def anonymize_jobs(
     run:Run,             # from `plan_run`
 ) -> Iterator[dict]:     # a row for each job, as it is done
     "Do all jobs, one after the other; one that fails does not stop the others."
-    options, films = run.options, ('video', 'pipe')
+    options = run.options
     if options['dry_run']:
         yield from map(dry_run_row, run.jobs)
         return
@@ -302,12 +303,14 @@ def anonymize_jobs(
     make = partial(detector_from_option, options['detector'], options['threshold'], options['side'])
     detectors = {False: make()}
     stays = keep_rule(options['keep'], options['only'], options['recognizer'], detectors[False])
-    if any(job.kind in films for job in run.jobs): detectors[True] = make(VIDEO_DETECTOR_SETTINGS)
+    films = [job for job in run.jobs if job.kind in ('video', 'pipe')
+             or (job.kind == 'picture' and is_animation(job.source))]
+    if films: detectors[True] = make(VIDEO_DETECTOR_SETTINGS)
     for job in run.jobs:
         if options['skip_existing'] and job.out != '-' and Path(job.out).is_file():
             yield dict(input=job.source, output=job.out, kind=job.kind, ok=True, skipped=True)
             continue
-        detector = _detector_for_job(job, detectors[job.kind in films], stays, options)
+        detector = _detector_for_job(job, detectors[job in films], stays, options)
         yield run_safely(job, partial(_run_job, method=run.method, detector=detector, options=options))
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco15

@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_stale_parts
+from .codec_headers import clean_private_data
 from .media_files import open_media_for_writing
 from .reading import VideoError, VideoInfo, copy_timing
 
@@ -90,8 +91,13 @@ def _copy_audio(
     audio_source,    # the input, opened
     out,             # PyAV's output container; gets the streams at once
 ) -> Iterator:       # packets to be written
-    "Pass sound through, bit for bit."
-    voices = {s.index: out.add_stream_from_template(s) for s in audio_source.streams.audio}
+    "Pass sound through, bit for bit; names and pictures in its header are left out."
+    voices = {}
+    for s in audio_source.streams.audio:
+        voices[s.index] = out.add_stream_from_template(s)
+        header = s.codec_context.extradata
+        cleaned = clean_private_data(s.codec_context.name, header)
+        if cleaned != header: voices[s.index].codec_context.extradata = cleaned
     def packets():
         for packet in audio_source.demux(*audio_source.streams.audio) if voices else ():
             if not packet.size: continue  # the empty packet that ends a stream

@@ -15,8 +15,8 @@ from ..atomic import atomic_write
 from ..faces import FaceDetector
 from ..models.baselines import mask
 from ..models.face_detectors import detect_faces
-from .animations import ANIMATION_FORMATS, hide_in_animation
-from .image_files import ImageFile, encode_image_file, image_format, read_image_file
+from .animations import hide_in_animation
+from .image_files import ANIMATION_FORMATS, ImageFile, encode_image_file, image_format, read_image_file
 from .image_frames import ImageError, ImageFrame, grey_out, to_rgb_bytes
 from .image_hiding import hide_in_frame
 from .image_metadata import list_kept
@@ -77,7 +77,6 @@ def anonymize_image(
     keep_metadata:bool=False,              # times, settings of the camera, copyright; never what may hold a picture
     overwrite:bool=False,                  # replace `out` if it is there
     max_pixels:int|None=None,              # of all frames; None: `image_files.MAX_IMAGE_PIXELS`
-    find_in_animation:FaceDetector|None=None,  # asked instead of `find_faces` where tracks tell sure from doubtful
 ) -> dict:  # `boxes` found in each frame, `faces` in all, `greyed`, `doubt`, `removed`, size, seconds
     "Cover every face in a picture file; an animation is followed as a film. ImageError names the file and the rule."
     if on_doubt not in IMAGE_ON_DOUBT:
@@ -88,8 +87,8 @@ def anonymize_image(
     picture, find_faces = read_image_file(path, max_pixels), find_faces or default_face_detector()
     _check_output(path, out, overwrite)
     moving = len(picture.frames) > 1 and kind in ANIMATION_FORMATS
-    hide, find = (hide_in_animation, find_in_animation or find_faces) if moving else (_hide_in_pages, find_faces)
-    sheets, boxes, greyed, faults = hide(picture.frames, find, method, mask_shape)
+    hide = hide_in_animation if moving else _hide_in_pages
+    sheets, boxes, greyed, faults = hide(picture.frames, find_faces, method, mask_shape)
     if faults and on_doubt == 'stop':
         number, error = next(iter(faults.items()))
         raise ImageError(f"{path}: frame {number}, nothing is written: {error}") from error
