@@ -396,7 +396,9 @@ def test_two_containers_of_one_name_have_a_list_each(files, tmp_path):
     assert sorted(p.name for p in tmp_path.glob('*.jsonl')) == [
         'sound.mov.faces.jsonl', 'sound.mp4.faces.jsonl', 'sound.webm.faces.jsonl']
     assert sidecar_path(tmp_path/'a.b.mp4').name == 'a.b.mp4.faces.jsonl'
-    for name in ('sound.mp4', 'sound.mov'): assert read_sidecar(sidecar_path(tmp_path/name))[0]['video'] == name
+    for name in ('sound.mp4', 'sound.mov'): assert read_sidecar(sidecar_path(tmp_path/name))[0]['video'] == ''
+    anonymize_video(files/'sound.mp4', tmp_path/'named.mp4', mask, bright, keep_metadata=True)
+    assert read_sidecar(sidecar_path(tmp_path/'named.mp4'))[0]['video'] == 'sound.mp4'
 
 
 def test_the_list_says_who_was_kept_and_is_not_written_over_its_source(files, tmp_path):

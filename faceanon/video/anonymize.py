@@ -158,7 +158,7 @@ def anonymize_video(
     if not given:
         refuse_edited_list(sidecar, overwrite)
         _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,
-                     chosen=chosen, **(tracking or {}))
+                     chosen=chosen, keep_name=options.get('keep_metadata', False), **(tracking or {}))
     if given and chosen: sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen, overwrite)
     else: rows = read_matching_sidecar(path, sidecar)[1]
     done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,

@@ -19,13 +19,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ..faces import FaceDetector, to_float
-from ..models.face_detectors import Detections, detect_faces, detect_near
-from .face_list import select_faces, write_sidecar
-from .orientation import Orientation, display_matrix, nearest_orientation
-from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
+from faceanon.faces import FaceDetector, to_float
+from faceanon.models.face_detectors import Detections, detect_faces, detect_near
+from faceanon.video.face_list import select_faces, write_sidecar
+from faceanon.video.orientation import Orientation, display_matrix, nearest_orientation
+from faceanon.video.reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
+from faceanon.video.file_names import printable
+from faceanon.video.orientation import Orientation, display_matrix, nearest_orientation
+from faceanon.video.reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
-from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
+from faceanon.video.tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
                                      track_faces)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bd3
@@ -283,6 +286,7 @@ def detect_and_track(
     every:int=1,               # as for `detect_in_frames`
     progress:Callable=iter,    # wraps the frames, `tqdm` for a bar
     chosen:dict|None=None,     # as for `select_in_video`; None: everybody is hidden
+    keep_name:bool=False,      # does the list name the video?
     **tracking,                # `sure`, `gap`, `extend`, `smooth` of `tracking.track_faces`
 ) -> dict:                     # the header as written
     "Detect and track everybody, and write the list of faces."
@@ -295,7 +299,8 @@ def detect_and_track(
             for row in track_faces(seen, info.width, info.height, **tracking))
     if chosen: rows = select_in_video(rows, info, chosen)
     name = getattr(find_faces, '__name__', type(find_faces).__name__)
-    return write_sidecar(sidecar, dict(video=Path(path).name, width=info.width, height=info.height, detector=name,
+    video = printable(Path(path).name) if keep_name else ''  # a name may tell whose film it is
+    return write_sidecar(sidecar, dict(video=video, width=info.width, height=info.height, detector=name,
                                        enlarge=1., **_frame_of_boxes(info)), rows)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #e9bdda6b
