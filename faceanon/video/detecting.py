@@ -19,16 +19,14 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from faceanon.faces import FaceDetector, to_float
-from faceanon.models.face_detectors import Detections, detect_faces, detect_near
-from faceanon.video.face_list import select_faces, write_sidecar
-from faceanon.video.orientation import Orientation, display_matrix, nearest_orientation
-from faceanon.video.reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
-from faceanon.video.file_names import printable
-from faceanon.video.orientation import Orientation, display_matrix, nearest_orientation
-from faceanon.video.reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
+from ..faces import FaceDetector, to_float
+from ..models.face_detectors import Detections, detect_faces, detect_near
+from .face_list import select_faces, write_sidecar
+from .file_names import printable
+from .orientation import Orientation, display_matrix, nearest_orientation
+from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
-from faceanon.video.tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
+from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
                                      track_faces)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bd3
