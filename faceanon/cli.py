@@ -6,6 +6,8 @@
 __all__ = ['app', 'main']
 
 # %% ../nbs/4_video/21_cli.ipynb #721aad2b
+import csv
+import io
 import os
 import re
 import subprocess
@@ -24,7 +26,7 @@ from .video.method_notes import DEFAULT_METHOD, METHOD_NOTES, note_for_method
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl02
 _EXIT_CODES = ("Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 could not start, "
-              "4 audit above --max-leak, 130 stopped.")
+              "4 audit above --max-leak, 5 audit with --max-leak that saw no face and measured nothing, 130 stopped.")
 _SHAPES = 'box', 'ellipse'
 _AUDIO = 'keep', 'drop', 'distort'
 _DOUBTS = 'mask', 'stop', 'hold', 'drop-frame', 'blur-frame'
@@ -53,6 +55,16 @@ def _parse_span(
     span = tuple(map(seconds, found.groups())) if found else (0, 0)
     if span[0] >= span[1]: raise click.UsageError(f"--time must be like 00:10-01:30, the start first, got {text!r}")
     return span
+
+
+def _parse_mask_regions(
+    texts:tuple,   # each as for `parse_region`
+) -> tuple:        # regions, as `mask_regions` has them
+    "Read regions that are always hidden. A click.UsageError if one is none."
+    if not texts: return ()
+    from faceanon.video.mask_regions import parse_region
+    try: return tuple(map(parse_region, texts))
+    except ValueError as error: raise click.UsageError(f"--mask-region: {error}") from error
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl06
 def _print_line(
@@ -143,6 +155,24 @@ def _print_rows(
     "Print results."
     _print_line(dumps(rows, indent=1) if as_json else _format_table(rows))
 
+# %% ../nbs/4_video/21_cli.ipynb #csv00002
+_CSV_COLUMNS = ('input', 'output', 'kind', 'ok', 'error', 'frames', 'faces', 'kept', 'tracks', 'doubts', 'doubt',
+                'damaged', 'greyed', 'ends_early', 'removed', 'seconds')
+
+
+def _format_csv(
+    rows:list[dict],  # from `run_safely` or `dry_run_row`
+) -> str:             # with a head; lines end as CSV wants it
+    "Results as one table."
+    def cell(value):
+        text = '; '.join(map(str, value)) if isinstance(value, list) else '' if value is None else str(value)
+        return f"'{text}" if isinstance(value, str) and text[:1] in ('=', '+', '-', '@', '\t', '\r') else text
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(_CSV_COLUMNS)
+    writer.writerows([cell(row.get(column)) for column in _CSV_COLUMNS] for row in rows)
+    return table.getvalue()
+
 # %% ../nbs/4_video/21_cli.ipynb #170f7920
 def _exit_on_error(
     run:Callable,  # options -> exit code
@@ -184,6 +214,7 @@ def _detector_options(default:str|None, words:str) -> Callable:
 
 _cover_options = _stack(
     click.option('--method', help=f"see above; default: {DEFAULT_METHOD}"),
+    click.option('--replace', metavar='PICTURE', help="cover every head with this picture"),
     click.option('--enlarge', type=float, help="side of what is covered over the face's; default: the method's own"),
     click.option('--shape', type=click.Choice(_SHAPES),
                  help="both hold the whole face box; default: the method's own"),
@@ -200,7 +231,9 @@ _choice_options = _stack(
                  help="x1,y1,x2,y2 in pixels of what a viewer sees: faces wholly outside stay visible"),
     click.option('--time', callback=lambda context, option, text: _parse_span(text),
                  help="00:10-01:30 after the first frame: hide faces only in this span"),
-    click.option('--min-face', type=float, help="pixels: smaller faces stay visible"))
+    click.option('--min-face', type=float, help="pixels: smaller faces stay visible"),
+    click.option('--mask-region', multiple=True, callback=lambda context, option, texts: _parse_mask_regions(texts),
+                 help="x1,y1,x2,y2 or a polygon x1,y1,x2,y2,x3,y3,.. in the viewer's pixels: always black"))
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl13
 _video_options = _stack(
@@ -223,6 +256,7 @@ _result_options = _stack(
     click.option('--overwrite', is_flag=True, help="replace existing results, and lists of faces that were edited"),
     click.option('--skip-existing', is_flag=True, help="leave out inputs whose results exist, and say how many"),
     click.option('--dry-run', is_flag=True, help="only say what would be done"),
+    click.option('--csv', is_flag=True, help="results as one table, CSV on the standard output"),
     click.option('--quiet', is_flag=True, help="print only what failed"))
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl14
@@ -263,6 +297,7 @@ def _anonymize(**options) -> int:
     about |= dict(done=len(rows) - failed - skipped, failed=failed, skipped=skipped, files=rows,
                   not_done=run.skipped)
     if options['json']: _print_line(dumps(about, indent=1))
+    if options['csv']: _print_line(_format_csv(rows).rstrip())
     return int(failed > 0)
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl16
@@ -272,7 +307,8 @@ def _anonymize(**options) -> int:
 @_detector_options(None, "another than --faces names, if there is one")
 @click.option('--faces', help="its list of faces, OUT.faces.jsonl: faces kept on purpose are counted apart")
 @click.option('--html', help="a page to be written")
-@click.option('--max-leak', type=float, help="share of faces that may be in the clear; above it: exit code 4")
+@click.option('--max-leak', type=float, help="share of faces that may be in the clear; above it: exit code 4; "
+                                            "no face in the original: exit code 5")
 @_exit_on_error
 def _audit(anonymized, original, html, max_leak, json, **options) -> int:
     "What is left to see in an anonymized file, to the attackers tested."
@@ -280,13 +316,14 @@ def _audit(anonymized, original, html, max_leak, json, **options) -> int:
         raise UsageProblem("--max-leak needs --original: without it no leak is known")
     if max_leak is not None and not 0 <= max_leak <= 1:
         raise UsageProblem(f"--max-leak must be from 0 to 1, got {max_leak}")
-    from faceanon.video.audit_report import exceeds_max_leak, summarize_audit
+    from faceanon.video.audit_report import exceeds_max_leak, nothing_measured, summarize_audit
     from faceanon.video.commands import audit_file, write_audit_page
     audit = audit_file(anonymized, original, **options)
     if html: write_audit_page(html, audit, anonymized)
     for change in audit['changes']: _print_line(f'the picture changes at {change}', err=True)
     _print_line(dumps(audit, indent=1) if json else summarize_audit(audit))
-    return 4 if max_leak is not None and exceeds_max_leak(audit, max_leak) else 0
+    if max_leak is None: return 0
+    return 4 if exceeds_max_leak(audit, max_leak) else 5 if nothing_measured(audit) else 0
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl17
 @app.group('data')

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, box_iou
 
-from ..faces import FaceDetector, check_boxes, check_images, resize, to_float, to_uint8
+from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
+from .detection_checks import check_detections, check_face_boxes
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #ccf2f82c
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,31 @@ def _opencv():
     except ImportError as error:
         raise ImportError(f"finding faces needs OpenCV: pip install opencv-python ({error})") from error
     return cv2
+
+# %% ../../nbs/2_method/06_face_detectors.ipynb #scl00002
+_LARGEST_SIDE_ALONE = 640  # pixels of the longer side of what a network sees: all faces in it are small enough
+
+
+def _coarser_sides(
+    side:int,      # longer side of what the network sees, pixels
+) -> list[int]:    # of the shrunk pictures that it sees too
+    "Sizes at which faces are found that are too large at this one."
+    return [] if side <= _LARGEST_SIDE_ALONE else [side//4, *_coarser_sides(side//4)]
+
+
+def _merge_scales(
+    parts:list[Detections],  # of the same frames at several sizes, at least one
+    overlap:float=.3,        # IoU from which two boxes are one face
+) -> Detections:             # each face once
+    "The surest sight of each face, with a box that covers all sights of it."
+    if len(parts) == 1: return parts[0]
+    boxes, scores, points = (torch.cat([getattr(p, key) for p in parts]) for key in ('boxes', 'scores', 'landmarks'))
+    keep = batched_nms(boxes[:, 1:].double(), scores.double(), boxes[:, 0], overlap)
+    keep = keep[boxes[keep, 0].argsort(stable=True)]
+    same = box_iou(boxes[keep, 1:].double(), boxes[:, 1:].double()) > overlap
+    same &= boxes[keep, :1] == boxes[:, 0]
+    wide = [torch.cat([boxes[k, :1], boxes[one, 1:3].amin(0), boxes[one, 3:].amax(0)]) for k, one in zip(keep, same)]
+    return Detections(torch.stack(wide) if wide else boxes, scores[keep], points[keep])
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #7b783855
 def _load(path:Path, load:Callable, try_out:Callable):
@@ -152,9 +178,14 @@ class _CenterFaceNetwork:
 
     def _detect(self, frames:Tensor, as_numbers:Callable, whole:int|None=None) -> Detections:
         if not frames.numel(): return _empty_detections()
-        longest, side, parts, start = max(frames.shape[2:]), self.side, [], 0
+        longest, side = max(frames.shape[2:]), self.side
         if side is None and self.min_side and (whole or longest) < self.min_side: side = self.min_side
         if side is not None and whole: side = max(1, round(side*longest/whole))
+        return _merge_scales([self._at_one_size(frames, as_numbers, one)
+                              for one in (side, *_coarser_sides(side or longest))])
+
+    def _at_one_size(self, frames:Tensor, as_numbers:Callable, side:int|None) -> Detections:
+        longest, parts, start = max(frames.shape[2:]), [], 0
         pixels = frames[0, 0].numel()*(1 if side is None else (side/longest)**2)
         for some in frames.split(max(1, int(MAX_PIXELS_PER_CALL/pixels))):
             pictures, scale = resize_and_pad(as_numbers(some), side)
@@ -218,7 +249,11 @@ class YuNet:
         "All faces, with scores and landmarks."
         check_images(frames, 'frames')
         if not frames.numel(): return _empty_detections()
-        pictures, scale = resize_and_pad(frames.detach().float().cpu(), self.side)
+        sides = self.side, *_coarser_sides(self.side or max(frames.shape[2:]))
+        return _merge_scales([self._at_one_size(frames.detach().float().cpu(), side) for side in sides])
+
+    def _at_one_size(self, frames:Tensor, side:int|None) -> Detections:
+        pictures, scale = resize_and_pad(frames, side)
         rows = [_yunet_rows(self._net, picture) for picture in pictures]
         frame = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(r) for r in rows]))
         start, side, points, scores = torch.cat(rows).split([2, 2, 10, 1], 1)
@@ -231,7 +266,7 @@ class YuNet:
         "Boxes of all faces."
         return self.detect(frames).boxes
 
-
+# %% ../../nbs/2_method/06_face_detectors.ipynb #scl00004
 def _yunet_rows(net, picture:Tensor) -> Float[Tensor, "n 15"]:
     "x, y, width, height, five points, score of each face of one picture in [0, 1]. OpenCV wants BGR."
     picture = to_uint8(picture).flip(0).permute(1, 2, 0).contiguous().numpy()
@@ -250,7 +285,7 @@ def checked_face_detector(
     def checked(frames:Tensor) -> Tensor:
         check_images(frames, 'frames')
         boxes = detector(frames)
-        try: check_boxes(boxes, *frames.shape[2:], len(frames))
+        try: check_face_boxes(boxes, *frames.shape[2:], len(frames))
         except (TypeError, ValueError) as error: raise type(error)(f"the finder {name!r}: {error}") from error
         return boxes
     return checked
@@ -261,12 +296,21 @@ def detect_faces(
     frames:Float[Tensor, "b 3 h w"]|UInt8[Tensor, "b 3 h w"],  # RGB in [0, 1], or as a video has them
 ) -> Detections:  # of a detector without scores: score 1, landmarks NaN
     "The same output format for every detector."
-    if frames.dtype == torch.uint8 and hasattr(detector, 'detect_uint8'): return detector.detect_uint8(frames)
-    frames = to_float(frames) if frames.dtype == torch.uint8 else frames
-    if hasattr(detector, 'detect'): return detector.detect(frames)
+    eight = frames.dtype == torch.uint8
+    if eight and hasattr(detector, 'detect_uint8'):
+        return _checked_answer(detector, detector.detect_uint8(frames), frames)
+    frames = to_float(frames) if eight else frames
+    if hasattr(detector, 'detect'): return _checked_answer(detector, detector.detect(frames), frames)
     boxes = checked_face_detector(detector)(frames).cpu()
-    boxes = boxes[boxes[:, 0].argsort(stable=True)]
+    boxes = boxes[boxes[:, 0].argsort(stable=True)].long()
     return Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), math.nan))
+
+
+def _checked_answer(detector:Callable, found:Detections, frames:Tensor) -> Detections:
+    "What a detector with scores gave, if every row of it can be used."
+    name = getattr(detector, '__name__', type(detector).__name__)
+    check_detections(found, *frames.shape[2:], len(frames), name)
+    return Detections(found.boxes.cpu().long(), found.scores.cpu(), found.landmarks.cpu())
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #c3a1e0d2
 _REGION_MULTIPLE = 32  # pixels: both sides of what CenterFace sees are multiples of it
@@ -289,7 +333,7 @@ def _search_regions(
         regions.append(one)
     return [tuple(np.minimum(r, [width, height]*2).astype(int).tolist()) for r in regions]
 
-
+# %% ../../nbs/2_method/06_face_detectors.ipynb #c3a1e0d4
 def detect_near(
     detector:Callable,                 # a detector with `detect_uint8`, as `CenterFace`
     frame:UInt8[Tensor, "1 3 h w"],    # RGB, on the CPU
@@ -299,13 +343,14 @@ def detect_near(
     height, width = frame.shape[2:]
     found = []
     for x1, y1, x2, y2 in _search_regions(known, height, width):
-        part = detector.detect_uint8(frame[..., y1:y2, x1:x2], max(height, width))
+        crop = frame[..., y1:y2, x1:x2]
+        part = _checked_answer(detector, detector.detect_uint8(crop, max(height, width)), crop)
         boxes = part.boxes + torch.tensor([0, x1, y1, x1, y1])
         inner = boxes.new_tensor([x1 + (x1 > 0), y1 + (y1 > 0), x2 - (x2 < width), y2 - (y2 < height)])
         whole = (boxes[:, 1:3] >= inner[:2]) & (boxes[:, 3:] <= inner[2:])
-        if not len(boxes) or not whole.all(): return detector.detect_uint8(frame)
+        if not len(boxes) or not whole.all(): return detect_faces(detector, frame)
         found.append(Detections(boxes, part.scores, part.landmarks + torch.tensor([x1, y1])))
-    if not found: return detector.detect_uint8(frame)
+    if not found: return detect_faces(detector, frame)
     boxes, scores, points = (torch.cat([getattr(f, k) for f in found]) for k in ('boxes', 'scores', 'landmarks'))
     order = scores.argsort(descending=True, stable=True)
     return Detections(boxes[order], scores[order], points[order])

@@ -22,9 +22,11 @@ from ..models.baselines import mask
 from .detecting import default_stride, detect_and_track, detect_in_stream, select_in_video
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
                                      refuse_input_as_output, terminate_cleanly)
-from .face_list import read_sidecar, refuse_edited_list, sidecar_path, write_sidecar
+from .face_list import (mask_regions_header, read_sidecar, refuse_edited_list, sidecar_path,
+                                      write_sidecar)
 from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_in_pixels,
                                    last_known_boxes, render_frames, with_temporal_context)
+from .mask_regions import check_region, paint_regions
 from .mask_shapes import MaskShape, default_face_detector
 from .reading import VideoError, VideoInfo, list_changes, open_video, probe_video, read_video_frames
 from .tracking import FrameDetections, FrameFaces, track_faces
@@ -46,7 +48,7 @@ def _summarize_counts(
         tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
         ends_early=round(early, 2) if early > _EARLY_END_SECONDS else 0, changes=list_changes(changes))
 
-
+# %% ../../nbs/4_video/09_anonymize.ipynb #2054fa82
 def render_video(
     path:Path,                  # a video
     out:Path,                   # the anonymized one; its suffix determines the container
@@ -56,6 +58,7 @@ def render_video(
     on_doubt:str='mask',        # one of `VIDEO_ON_DOUBT`
     overwrite:bool=False,       # may `out` exist?
     progress:Callable=iter,     # wraps the frames, `tqdm` for a bar
+    regions:Iterable=(),        # that are always hidden: points in the viewer's pixels, see `mask_regions`
     **encoding,                 # of `encoding.EncodingConfig`: `codec`, `crf`, `pix_fmt`, `audio`, `keep_metadata`
 ) -> dict:  # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`
     "Second pass: the same video, with the faces of a list hidden."
@@ -67,6 +70,7 @@ def render_video(
     with atomic_output(out, overwrite) as aside, open_video(path) as (audio_source, source), _as_video_errors(out):
         frames = progress(read_video_frames(path, damaged, changes))
         shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
+        shown = paint_regions(shown, regions, info.orientation)
         packets = encode_video(aside, shown, audio_source, source, info, encoding.codec_for(out), encoding)
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets
@@ -119,9 +123,11 @@ def _select_in_sidecar(
     sidecar:Path,   # a list that was there before; it stays as it is
     chosen:dict,    # as for `detecting.select_in_video`
     overwrite:bool, # may it replace an edited list?
+    regions:tuple,  # that are always hidden
 ) -> tuple:         # the list that describes `out`, and its rows
-    "Mark who stays visible, in the list next to `out`."
+    "Mark who stays visible and what is always hidden, in the list next to `out`."
     header, rows = read_matching_sidecar(path, sidecar)
+    header = header | mask_regions_header(regions)
     rows, own = select_in_video(rows, probe_video(path), chosen), sidecar_path(out)
     if own.exists() and own.samefile(sidecar): return sidecar, rows
     refuse_edited_list(own, overwrite)
@@ -143,12 +149,13 @@ def anonymize_video(
     every:int|None=None,  # as for `detect_in_frames`; None: each fourth frame, or more often where there are few
     chosen:dict|None=None,               # as for `detecting.select_in_video`: whom to hide; None: everybody
     tracking:dict|None=None,             # arguments of `tracking.track_faces`
+    regions:Iterable=(),                 # that are always hidden, besides those in the list: see `mask_regions`
     overwrite:bool=False,                # may `out` exist?
     progress:Callable=iter,              # wraps the frames of each pass
     **options,                           # of `render_video`
 ) -> dict:                               # as from `render_video`, and `sidecar`, `seconds`
     "Hide every face of a video: detect and track, then change and encode."
-    path, out, start = Path(path), Path(out), time.perf_counter()
+    path, out, start, regions = Path(path), Path(out), time.perf_counter(), tuple(map(check_region, regions))
     refuse_input_as_output(path, out)
     check_output_path(out, overwrite)
     given = sidecar is not None and Path(sidecar).exists()
@@ -158,11 +165,13 @@ def anonymize_video(
     if not given:
         refuse_edited_list(sidecar, overwrite)
         _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,
-                     chosen=chosen, keep_name=options.get('keep_metadata', False), **(tracking or {}))
-    if given and chosen: sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen, overwrite)
-    else: rows = read_matching_sidecar(path, sidecar)[1]
+                     chosen=chosen, keep_name=options.get('keep_metadata', False), regions=regions, **(tracking or {}))
+    header, rows = read_matching_sidecar(path, sidecar)
+    regions = tuple(map(check_region, [*header.get('mask_regions', ()), *(regions if given else ())]))
+    if given and (chosen or regions):
+        sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen or {}, overwrite, regions)
     done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
-                        progress=progress, **options)
+                        progress=progress, regions=regions, **options)
     return done | dict(sidecar=str(sidecar), seconds=time.perf_counter() - start)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #9bc03e20

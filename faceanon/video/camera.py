@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .anonymize import anonymize_stream
 from .encoding import DEFAULT_CODECS, atomic_output, choose_pixel_format
+from .mask_regions import paint_pixels
 from .mask_shapes import MaskShape
 from .media_files import open_media_for_writing
 
@@ -64,7 +65,7 @@ def record_camera(
     method:Callable,        # frames, boxes -> frames
     mask_shape:MaskShape,   # shape of what is covered
     detector:Callable,      # any
-    options:dict,           # `codec`, `crf`, `pix_fmt`, `on_doubt`, `seconds`, `overwrite` of the command line
+    options:dict,           # `codec`, `crf`, `pix_fmt`, `on_doubt`, `seconds`, `overwrite`, `mask_region`
 ) -> dict:                  # counts: `frames`, `faces`, `doubts`
     "Anonymize what a camera sees while it is recorded."
     import av
@@ -82,6 +83,7 @@ def record_camera(
         for pixels in shown:
             moment = arrived.popleft()
             if pixels is None: continue
+            pixels = paint_pixels(pixels, options['mask_region'])
             frame = av.VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().numpy(), format='rgb24')
             stream = stream or _add_stream(file, codec, options, frame)
             frame.pts, frame.time_base = moment, _MILLISECOND

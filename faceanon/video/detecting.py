@@ -20,8 +20,9 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from ..faces import FaceDetector, to_float
+from ..models.detection_checks import check_detections
 from ..models.face_detectors import Detections, detect_faces, detect_near
-from .face_list import select_faces, write_sidecar
+from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
 from .orientation import Orientation, display_matrix, nearest_orientation
 from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
@@ -113,6 +114,8 @@ def _detect_batch(
     "Look at a few frames at once. A user's detector may fail in any way, and that is a doubt."
     try:
         result, seen = _ask_detector(some, find_faces, known), []
+        if getattr(find_faces, 'kept', None) is not None:
+            check_detections(find_faces.kept, *some[0].picture.shape[1:], len(some), 'kept faces')
         for i, one in enumerate(some):
             mine, scale = result.boxes[:, 0] == i, max(one.size)/max(one.picture.shape[1:])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
@@ -285,6 +288,7 @@ def detect_and_track(
     progress:Callable=iter,    # wraps the frames, `tqdm` for a bar
     chosen:dict|None=None,     # as for `select_in_video`; None: everybody is hidden
     keep_name:bool=False,      # does the list name the video?
+    regions:Iterable=(),       # that are always hidden, as `mask_regions` has them: noted in the header
     **tracking,                # `sure`, `gap`, `extend`, `smooth` of `tracking.track_faces`
 ) -> dict:                     # the header as written
     "Detect and track everybody, and write the list of faces."
@@ -299,7 +303,7 @@ def detect_and_track(
     name = getattr(find_faces, '__name__', type(find_faces).__name__)
     video = printable(Path(path).name) if keep_name else ''  # a name may tell whose film it is
     return write_sidecar(sidecar, dict(video=video, width=info.width, height=info.height, detector=name,
-                                       enlarge=1., **_frame_of_boxes(info)), rows)
+                                       enlarge=1., **_frame_of_boxes(info)) | mask_regions_header(regions), rows)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #e9bdda6b
 def split_by_frame(

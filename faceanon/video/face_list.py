@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDECAR_FORMAT', 'check_sidecar_header', 'parse_frame', 'format_frame', 'sidecar_path', 'write_sidecar',
-           'read_sidecar', 'refuse_edited_list', 'select_faces', 'mark_kept_tracks']
+           'read_sidecar', 'mask_regions_header', 'refuse_edited_list', 'select_faces', 'mark_kept_tracks']
 
 # %% ../../nbs/4_video/03_face_list.ipynb #2adb6b00
 import json
@@ -193,6 +193,14 @@ def read_sidecar(
     rows = _lines(path)
     next(rows)
     return header, rows
+
+# %% ../../nbs/4_video/03_face_list.ipynb #mrh00002
+def mask_regions_header(
+    regions:Iterable,  # of points `(x, y)`, pixels of the frame as a viewer sees it
+) -> dict:             # for the header; empty where there are none
+    "Note regions that are always hidden."
+    regions = [[list(point) for point in region] for region in regions]
+    return dict(mask_regions=regions) if regions else {}
 
 # %% ../../nbs/4_video/03_face_list.ipynb #fl0c0002
 def refuse_edited_list(

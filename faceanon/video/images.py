@@ -8,6 +8,7 @@ __all__ = ['IMAGE_ON_DOUBT', 'anonymize_image']
 # %% ../../nbs/4_video/04_images.ipynb #3c93c04b
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .image_files import ANIMATION_FORMATS, ImageFile, encode_image_file, image_
 from .image_frames import ImageError, ImageFrame, grey_out, to_rgb_bytes
 from .image_hiding import hide_in_frame
 from .image_metadata import list_kept
+from .mask_regions import paint_sheet
 from .mask_shapes import AnonymizeFunction, MaskShape, default_face_detector
 
 # %% ../../nbs/4_video/04_images.ipynb #f805177c
@@ -77,6 +79,7 @@ def anonymize_image(
     keep_metadata:bool=False,              # times, settings of the camera, copyright; never what may hold a picture
     overwrite:bool=False,                  # replace `out` if it is there
     max_pixels:int|None=None,              # of all frames; None: `image_files.MAX_IMAGE_PIXELS`
+    regions:Iterable=(),                   # that are always hidden: points in pixels, see `mask_regions`
 ) -> dict:  # `boxes` found in each frame, `faces` in all, `greyed`, `doubt`, `removed`, size, seconds
     "Cover every face in a picture file; an animation is followed as a film. ImageError names the file and the rule."
     if on_doubt not in IMAGE_ON_DOUBT:
@@ -89,6 +92,7 @@ def anonymize_image(
     moving = len(picture.frames) > 1 and kind in ANIMATION_FORMATS
     hide = hide_in_animation if moving else _hide_in_pages
     sheets, boxes, greyed, faults = hide(picture.frames, find_faces, method, mask_shape)
+    sheets = [paint_sheet(sheet, regions) for sheet in sheets]
     if faults and on_doubt == 'stop':
         number, error = next(iter(faults.items()))
         raise ImageError(f"{path}: frame {number}, nothing is written: {error}") from error

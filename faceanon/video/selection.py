@@ -89,7 +89,7 @@ def _reference_faces(
     faces = []
     for path in paths:
         frame = to_rgb(read_image_file(path).frames[0])
-        found = detector.detect(frame)
+        found = detect_faces(detector, frame)
         if not len(found.boxes): raise ValueError(f"{path}: no face is found in it")
         largest = (found.boxes[:, 3:] - found.boxes[:, 1:3]).prod(1).argmax()
         faces.append(align_faces(frame, found.landmarks[largest][None], (112, 112)))
