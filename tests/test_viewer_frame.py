@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from test_stream_changes import SMALL, TICK, av, bright, draw_turned, mask, mux, picture
+from test_stream_changes import SMALL, TICK, av, bright, draw_turned, mask, picture
 
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, sidecar_path

@@ -169,7 +169,7 @@ def score_answers(
         both = said[True] and said[False]
         low, high = wilson_interval(right, len(found), level)
         rows.append(dict(method=method, judge=judge, readers=len({a['reader'] for a in found}), answers=len(found),
-                         right=right, accuracy=right/len(found), low=low, high=high, _d_prime=_d_prime(
+                         right=right, accuracy=right/len(found), low=low, high=high, d_prime=_d_prime(
                              sum(said[True]), len(said[True]), sum(said[False]), len(said[False])) if both else None))
     return rows
 

@@ -117,6 +117,9 @@ def sidecar_path(
     return Path(out).with_name(fit_name(Path(out).name, '.faces.jsonl'))
 
 
+_TEXT = dict(encoding='utf-8', errors='backslashreplace')  # a name that is no text becomes JSON's \\udc80
+
+
 def _digest_with_header(digest, header:dict) -> str:
     "Add the header, but not its own `digest`, to the digest of the lines below it."
     own = {key: value for key, value in header.items() if key != 'digest'}
@@ -133,17 +136,17 @@ def write_sidecar(
     header, digest = dict(format=SIDECAR_FORMAT) | header | dict(frames=0), sha256()
     check_sidecar_header(header)
     with atomic_write(path) as whole:
-        with TemporaryFile('w+', encoding='utf-8', newline='\n', dir=whole.parent) as body:
+        with TemporaryFile('w+', newline='\n', dir=whole.parent, **_TEXT) as body:
             before = -math.inf
             for row in rows:  # the header tells how many, so it is written last
                 line = format_frame(row)
                 before = parse_frame(json.loads(line), header, header['frames'], before).pts
                 header['frames'] += 1
                 body.write(line + '\n')
-                digest.update(line.encode() + b'\n')
+                digest.update(f'{line}\n'.encode(**_TEXT))
             header.setdefault('digest', _digest_with_header(digest, header))
             body.seek(0)
-            with whole.open('w', encoding='utf-8', newline='\n') as lines:
+            with whole.open('w', newline='\n', **_TEXT) as lines:
                 lines.write(json.dumps(header, allow_nan=False, ensure_ascii=False) + '\n')
                 shutil.copyfileobj(body, lines)
     return header
