@@ -24,11 +24,13 @@ from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_
                                      refuse_input_as_output, terminate_cleanly)
 from .face_list import (mask_regions_header, read_sidecar, refuse_edited_list, sidecar_path,
                                       write_sidecar)
+from .film_identity import FilmDigest, file_mark
 from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_in_pixels,
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_regions import check_region, paint_regions
 from .mask_shapes import MaskShape, default_face_detector
-from .reading import VideoError, VideoInfo, list_changes, open_video, probe_video, read_video_frames
+from .reading import (VideoError, VideoInfo, digest_of_start, list_changes, open_video, probe_video,
+                                    read_video_frames)
 from .tracking import FrameDetections, FrameFaces, track_faces
 from .uniform_frames import uniform_pictures
 
@@ -48,6 +50,20 @@ def _summarize_counts(
         tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
         ends_early=round(early, 2) if early > _EARLY_END_SECONDS else 0, changes=list_changes(changes))
 
+
+def _check_same_film(
+    path:Path,           # a video, gone through
+    mark:tuple,          # of the file when its faces were looked for
+    film:dict|None,      # of the list; None: not known
+    digest:FilmDigest,   # of the pictures whose faces were hidden
+) -> None:               # or VideoError, before the result gets its name
+    "Were the faces hidden in the pictures in which they were found?"
+    if film is not None and film != digest.describe():
+        raise VideoError(f"{path}: the list of faces is of another film, or the film was replaced meanwhile")
+    try: same = file_mark(path) == mark
+    except OSError: same = False
+    if not same: raise VideoError(f"{path}: was replaced or changed while it was worked on")
+
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa82
 def render_video(
     path:Path,                  # a video
@@ -59,22 +75,26 @@ def render_video(
     overwrite:bool=False,       # may `out` exist?
     progress:Callable=iter,     # wraps the frames, `tqdm` for a bar
     regions:Iterable=(),        # that are always hidden: points in the viewer's pixels, see `mask_regions`
+    film:dict|None=None,        # of the list's header: what film the rows are of; None: not known
+    mark:tuple|None=None,       # `file_mark` of `path` when its faces were looked for; None: as it is
     **encoding,                 # of `encoding.EncodingConfig`: `codec`, `crf`, `pix_fmt`, `audio`, `keep_metadata`
 ) -> dict:  # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`
     "Second pass: the same video, with the faces of a list hidden."
     path, out, encoding = Path(path), Path(out), EncodingConfig(**encoding)
     check_on_doubt(on_doubt)
     refuse_input_as_output(path, out)
-    info, damaged, changes = probe_video(path), {}, {}
+    info, damaged, changes, digest = probe_video(path), {}, {}, FilmDigest()
+    mark = mark or file_mark(path)
     counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, tracks=set())
     with atomic_output(out, overwrite) as aside, open_video(path) as (audio_source, source), _as_video_errors(out):
-        frames = progress(read_video_frames(path, damaged, changes))
+        frames = progress(read_video_frames(path, damaged, changes, digest))
         shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
         shown = paint_regions(shown, regions, info.orientation)
         packets = encode_video(aside, shown, audio_source, source, info, encoding.codec_for(out), encoding)
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets
         if lost: raise VideoError(f"{path}: the encoder lost {lost} frames")
+        _check_same_film(path, mark, film, digest)
     return _summarize_counts(counts, info, encoding.keep_metadata, changes)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #aa899e36
@@ -91,6 +111,7 @@ def _as_video_errors(out:Path) -> Iterator[None]:
 def read_matching_sidecar(
     path:Path,      # a video
     sidecar:Path,   # its list of faces
+    film_known:bool=False,  # is a list refused that does not say which film it is of?
 ) -> tuple:         # header and rows, as `face_list.read_sidecar` gives them
     "A list of faces, if it is one of this video; else VideoError."
     try: header, rows = read_sidecar(sidecar)
@@ -99,6 +120,11 @@ def read_matching_sidecar(
     if (header['width'], header['height']) != (info.width, info.height):
         raise VideoError(f"{sidecar}: made for {header['width']}x{header['height']} pixels, {path} has "
                          f"{info.width}x{info.height}")
+    film = header.get('film')
+    if film_known and film is None:
+        raise VideoError(f"{sidecar}: does not say which film it is of, as lists of earlier versions: look again")
+    if film is not None and (not isinstance(film, dict) or film.get('start') != digest_of_start(path)):
+        raise VideoError(f"{sidecar}: the list of faces is of another film than {path}")
     return header, rows
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #33af1d61
@@ -150,6 +176,7 @@ def anonymize_video(
     chosen:dict|None=None,               # as for `detecting.select_in_video`: whom to hide; None: everybody
     tracking:dict|None=None,             # arguments of `tracking.track_faces`
     regions:Iterable=(),                 # that are always hidden, besides those in the list: see `mask_regions`
+    film_known:bool=False,               # is a list refused that does not say which film it is of?
     overwrite:bool=False,                # may `out` exist?
     progress:Callable=iter,              # wraps the frames of each pass
     **options,                           # of `render_video`
@@ -158,6 +185,7 @@ def anonymize_video(
     path, out, start, regions = Path(path), Path(out), time.perf_counter(), tuple(map(check_region, regions))
     refuse_input_as_output(path, out)
     check_output_path(out, overwrite)
+    mark = file_mark(path) if path.is_file() else None
     given = sidecar is not None and Path(sidecar).exists()
     if sidecar is not None and not given and find_faces is None:
         raise VideoError(f"{sidecar}: no such list of faces, and no detector to make one")
@@ -166,12 +194,12 @@ def anonymize_video(
         refuse_edited_list(sidecar, overwrite)
         _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,
                      chosen=chosen, keep_name=options.get('keep_metadata', False), regions=regions, **(tracking or {}))
-    header, rows = read_matching_sidecar(path, sidecar)
+    header, rows = read_matching_sidecar(path, sidecar, film_known)
     regions = tuple(map(check_region, [*header.get('mask_regions', ()), *(regions if given else ())]))
     if given and (chosen or regions):
         sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen or {}, overwrite, regions)
     done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
-                        progress=progress, regions=regions, **options)
+                        progress=progress, regions=regions, film=header.get('film'), mark=mark, **options)
     return done | dict(sidecar=str(sidecar), seconds=time.perf_counter() - start)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #9bc03e20

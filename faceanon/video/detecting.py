@@ -24,6 +24,7 @@ from ..models.detection_checks import check_detections
 from ..models.face_detectors import Detections, detect_faces, detect_near
 from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
+from .film_identity import FilmDigest
 from .orientation import Orientation, display_matrix, nearest_orientation
 from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
@@ -279,6 +280,16 @@ def _frame_of_boxes(
                       'then mirror if `mirrored`', rotation=info.rotation, mirrored=info.mirrored)
 
 
+def _and_then_film(
+    rows:Iterable[FrameFaces],  # of all frames
+    digest:FilmDigest,          # complete when they have been gone through
+    late:dict,                  # filled at the end: `film`
+) -> Iterator[FrameFaces]:      # the same
+    "What film a list is of is known when the film has been read."
+    yield from rows
+    late['film'] = digest.describe()
+
+
 def detect_and_track(
     path:Path,                 # a video
     sidecar:Path,              # written when everything has been found; see `face_list.write_sidecar`
@@ -295,15 +306,17 @@ def detect_and_track(
     if tracking.get('gap', 0) > CONTEXT_FRAMES:
         raise ValueError(f"gap must be at most {CONTEXT_FRAMES}, got {tracking['gap']}")
     info, doubts, changes = probe_video(path), {}, {}
-    frames = progress(read_video_frames(path, doubts, changes))
+    digest, late = FilmDigest(), {}
+    frames = progress(read_video_frames(path, doubts, changes, digest))
     seen = detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes)
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt))
             for row in track_faces(seen, info.width, info.height, **tracking))
     if chosen: rows = select_in_video(rows, info, chosen)
     name = getattr(find_faces, '__name__', type(find_faces).__name__)
     video = printable(Path(path).name) if keep_name else ''  # a name may tell whose film it is
-    return write_sidecar(sidecar, dict(video=video, width=info.width, height=info.height, detector=name,
-                                       enlarge=1., **_frame_of_boxes(info)) | mask_regions_header(regions), rows)
+    header = dict(video=video, width=info.width, height=info.height, detector=name, enlarge=1.)
+    return write_sidecar(sidecar, header | _frame_of_boxes(info) | mask_regions_header(regions),
+                         _and_then_film(rows, digest, late), late)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #e9bdda6b
 def split_by_frame(

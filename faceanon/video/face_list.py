@@ -131,6 +131,7 @@ def write_sidecar(
     path:str|Path,             # OUT.faces.jsonl; written aside, then renamed
     header:dict,               # `video`, `width`, `height`, `detector`, `enlarge`, and any other keys; a `digest` stays
     rows:Iterable[FrameFaces], # all frames in order; gone through once
+    late:dict={},              # noqa: B006  only read: keys of the header that are there once all rows are
 ) -> dict:                     # the header as written, with `format` and `frames`
     "Write a list of faces. What `read_sidecar` would refuse is a ValueError, and nothing is written."
     header, digest = dict(format=SIDECAR_FORMAT) | header | dict(frames=0), sha256()
@@ -143,7 +144,12 @@ def write_sidecar(
                 before = parse_frame(json.loads(line), header, header['frames'], before).pts
                 header['frames'] += 1
                 body.write(line + '\n')
+<<<<<<< HEAD
                 digest.update(f'{line}\n'.encode(**_TEXT))
+=======
+                digest.update(line.encode() + b'\n')
+            header |= late
+>>>>>>> 9e409f2 (A film is known by its packets: another film's list and a replaced input are refused)
             header.setdefault('digest', _digest_with_header(digest, header))
             body.seek(0)
             with whole.open('w', newline='\n', **_TEXT) as lines:

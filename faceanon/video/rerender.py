@@ -211,6 +211,7 @@ def rerender_video(
         try: write_sidecar(aside, header, apply_decisions(rows, keep))
         except (ValueError, OSError) as e: raise VideoError(f"{sidecar}: cannot be written ({e})") from e
         report = render_video(path, out, drop_settled_doubts(read_sidecar(aside)[1], keep), config, overwrite=True,
-                              progress=progress, regions=header.get('mask_regions', ()), **options)
+                              progress=progress, regions=header.get('mask_regions', ()), film=header.get('film'),
+                              **options)
         os.replace(aside, sidecar)
     return report
