@@ -144,12 +144,8 @@ def write_sidecar(
                 before = parse_frame(json.loads(line), header, header['frames'], before).pts
                 header['frames'] += 1
                 body.write(line + '\n')
-<<<<<<< HEAD
                 digest.update(f'{line}\n'.encode(**_TEXT))
-=======
-                digest.update(line.encode() + b'\n')
             header |= late
->>>>>>> 9e409f2 (A film is known by its packets: another film's list and a replaced input are refused)
             header.setdefault('digest', _digest_with_header(digest, header))
             body.seek(0)
             with whole.open('w', newline='\n', **_TEXT) as lines:
