@@ -67,7 +67,8 @@ def seen(path):
 
 def test_a_region_of_a_film_is_black_in_every_frame_and_nothing_else_is(place):
     film(place/'a.mp4', face=False)
-    done = typed('anonymize', 'a.mp4', '-o', 'b.mp4', '--mask-region', '4,8,20,30', '--mask-region', '60,60,90,60,60,76',
+    done = typed('anonymize', 'a.mp4', '-o', 'b.mp4',
+                 '--mask-region', '4,8,20,30', '--mask-region', '60,60,90,60,60,76',
                  '--crf', '4')
     assert done.exit_code == 0, done.output
     frames = seen(place/'b.mp4')

@@ -85,7 +85,8 @@ CHANGES = {
 @pytest.mark.parametrize('suffix, codec', [('.webm', 'libvpx'), ('.webm', 'libvpx-vp9'), ('.ts', 'mpeg2video'),
                                            ('.ts', 'libx264'), ('.avi', 'mjpeg')])
 def test_a_picture_that_changes_its_size_is_hidden_all_the_time(tmp_path, change, suffix, codec):
-    parts = [(size, count, 'yuvj420p' if codec == 'mjpeg' else pix, space) for size, count, pix, space in CHANGES[change]]
+    parts = [(size, count, 'yuvj420p' if codec == 'mjpeg' else pix, space)
+             for size, count, pix, space in CHANGES[change]]
     path = draw_parts(tmp_path/f'in{suffix}', parts, codec)
     done = anonymize_video(path, tmp_path/'out.mp4', mask, bright)
     assert brightest(path) > 230 and brightest(tmp_path/'out.mp4') < SEEN

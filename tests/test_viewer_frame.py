@@ -60,7 +60,8 @@ def test_an_early_end_is_seen_whenever_the_clock_begins(tmp_path):
     assert anonymize_video(path, tmp_path/'out.mp4', mask, bright)['ends_early'] == 0
 
 
-@pytest.mark.parametrize('way', ['as it is', 'hflip', 'vflip', 'turned by 180', 'clock', 'cclock', 'cclock_flip', 'clock_flip'])
+@pytest.mark.parametrize('way', ['as it is', 'hflip', 'vflip', 'turned by 180',
+                                 'clock', 'cclock', 'cclock_flip', 'clock_flip'])
 def test_a_region_means_what_the_viewer_sees(tmp_path, way):
     from test_stream_changes import MATRICES
     path = draw_turned(tmp_path/'in.mov', way)
