@@ -93,7 +93,7 @@ def _print_message(
 
 
 def _describe_result(
-    row:dict,  # from `run_safely`
+    row:dict,  # from `_run_safely`
 ) -> str:      # a line
     "One line about a finished job. Where no face was hidden, it says why."
     if not row['ok']: return f"FAILED {row['input']}: {row['error'].removeprefix(row['input'] + ': ')}"
@@ -109,7 +109,7 @@ def _describe_result(
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl08
 def _describe_dry_run(
-    row:dict,   # from `dry_run_row`
+    row:dict,   # from `_dry_run_row`
 ) -> str:       # a line
     "One line about a job of a dry run."
     if not row['ok']: return _describe_result(row)
@@ -161,7 +161,7 @@ _CSV_COLUMNS = ('input', 'output', 'kind', 'ok', 'error', 'frames', 'faces', 'ke
 
 
 def _format_csv(
-    rows:list[dict],  # from `run_safely` or `dry_run_row`
+    rows:list[dict],  # from `_run_safely` or `_dry_run_row`
 ) -> str:             # with a head; lines end as CSV wants it
     "Results as one table."
     def cell(value):

@@ -627,7 +627,7 @@ FAULTS = {
     'no doubt is settled': (rerender, "is not None and int(match[1]) in keep", "is None", LOST),
     'settled doubts leave the list': (
         rerender, "header, apply_decisions(rows, keep))",
-        "header, drop_settled_doubts(apply_decisions(rows, keep), keep))", LOST),
+        "header, _drop_settled_doubts(apply_decisions(rows, keep), keep))", LOST),
     'sizes are not compared': (
         review, "if (header['width'], header['height']) != (info.width, info.height):", "if False:",
         on(test_a_list_that_will_not_do_is_refused_before_anything_happens, 'another size')),

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MASK_CONFIG', 'VIDEO_ON_DOUBT', 'MethodConfig', 'anonymize_region', 'plane_samples', 'to_planar', 'colour_planes',
-           'anonymize_in_frame', 'with_temporal_context', 'last_known_boxes', 'check_on_doubt', 'cover_doubtful_frame',
-           'FramePlan', 'count_frame', 'render_frames', 'hide_in_pixels', 'cover_doubtful_pixels']
+           'with_temporal_context', 'last_known_boxes', 'check_on_doubt', 'cover_doubtful_frame', 'FramePlan',
+           'render_frames', 'hide_in_pixels', 'cover_doubtful_pixels']
 
 # %% ../../nbs/4_video/07_hiding.ipynb #dde62c6f
 import math
@@ -166,7 +166,7 @@ def _change_in_frame(
     return frame
 
 
-def anonymize_in_frame(
+def _anonymize_in_frame(
     frame,                 # of PyAV, of any pixel format; changed in place where it is planar
     boxes:list,            # whole pixels inside the frame
     config:MethodConfig,   # method and shape
@@ -314,13 +314,13 @@ def _hide_faces(
     try:
         for face in plan.faces:
             boxes = _enlarge_to_pixels([face.box], config.mask_shape.enlarge, frame.width, frame.height)
-            frame = anonymize_in_frame(frame, boxes, config.for_face(secret + face.track))
+            frame = _anonymize_in_frame(frame, boxes, config.for_face(secret + face.track))
     except Exception as error:
         return replace(plan, frame=frame, doubt=f'the method failed: {type(error).__name__}: {error}')
     return replace(plan, frame=frame)
 
 
-def count_frame(
+def _count_frame(
     counts:dict,      # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`; `starts`, `ends`
     plan:FramePlan,   # done
 ) -> None:            # changes `counts`
@@ -337,7 +337,7 @@ def render_frames(
     rows:Iterable[FrameFaces],  # as many
     config:MethodConfig,        # method and shape
     on_doubt:str,               # one of `VIDEO_ON_DOUBT`
-    counts:dict,                # as for `count_frame`
+    counts:dict,                # as for `_count_frame`
     damaged:dict,               # number of a frame -> what is wrong with it, there before the frame is
 ) -> Iterator:                  # frames to be encoded; fewer where some are dropped
     "Hide every face of the list, and cover what is in doubt."
@@ -345,7 +345,7 @@ def render_frames(
     shown, secret, enlarge = None, randbits(62), max(2., config.mask_shape.enlarge)
     plans = _plan_frames(frames, rows, damaged)
     for plan in prefetch(lambda plan: _hide_faces(plan, config, secret), plans, config.threads):
-        count_frame(counts, plan)
+        _count_frame(counts, plan)
         frame = plan.frame
         if plan.doubt: frame = cover_doubtful_frame(frame, plan.known, shown, on_doubt, plan.doubt, enlarge)
         if frame is None: continue

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DAMAGED_FRAME', 'PREFETCH_FRAMES', 'VideoError', 'VideoInfo', 'open_video', 'probe_video', 'digest_of_start',
-           'list_changes', 'describe_video', 'copy_timing', 'replacement_frame', 'FrameOrder', 'read_video_frames',
-           'upright_frame', 'writable_frame', 'prefetch']
+           'list_changes', 'describe_video', 'copy_timing', 'replacement_frame', 'read_video_frames', 'upright_frame',
+           'writable_frame', 'prefetch']
 
 # %% ../../nbs/4_video/05_reading.ipynb #6e18acf4
 import math
@@ -230,7 +230,7 @@ def replacement_frame(
 
 # %% ../../nbs/4_video/05_reading.ipynb #467fe183
 @dataclass
-class FrameOrder:
+class _FrameOrder:
     "Which frame is missing? Compares the times of packets with the times of frames."
     path:Path                                        # for messages
     matched:bool                                     # does every packet give a frame of its own time?
@@ -281,7 +281,7 @@ class FrameOrder:
 
 # %% ../../nbs/4_video/05_reading.ipynb #4ebf2b96
 def _missing_frames(
-    order:FrameOrder,  # changed
+    order:_FrameOrder,  # changed
     until:float,       # time before which all frames have come
     like,              # frame of PyAV: size and colours
 ) -> Iterator:         # black frames
@@ -295,7 +295,7 @@ def _missing_frames(
 
 
 def _ordered_frames(
-    order:FrameOrder,  # changed
+    order:_FrameOrder,  # changed
     frame,             # of PyAV, as decoded
 ) -> Iterator:         # the frame, after those that are missing before it
     "A frame came out of the decoder."
@@ -324,7 +324,7 @@ def read_video_frames(
             stream.codec_context.options = dict(err_detect=strict[stream.codec_context.name])
         # AVI gives packets no presentation time
         known = _INTRA_CODECS if container.format.name == 'avi' else _FRAME_PER_PACKET_CODECS
-        order, there, left_out = FrameOrder(Path(path), stream.codec_context.name in known, damaged), 0, 0
+        order, there, left_out = _FrameOrder(Path(path), stream.codec_context.name in known, damaged), 0, 0
         if changes is not None: order.changes = changes
         for packet, frames, fault in _decode_packets(container, stream):
             if digest is not None and packet.size: digest.add(bytes(packet))

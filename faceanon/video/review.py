@@ -29,7 +29,7 @@ from .tracking import FrameFaces
 # %% ../../nbs/4_video/13_review.ipynb #revw05
 _SHORT_GAP_SECONDS = .2  # shorter gaps are closed on the time line; skipped frames make many
 _SPAN_KINDS = dict(found='seen', filled='filled', extended='filled', doubt='doubt')
-# of `tracking.describe_lost_tracks`
+# of `tracking._describe_lost_tracks`
 LOST_TRACK_NOTE = re.compile(r'track (\d+) was (?:lost after|not yet found before) frame \d+')
 
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BOX_SOURCES', 'DISTANCE_GROWTH', 'CUT_THRESHOLD', 'TrackedFace', 'FrameFaces', 'Track', 'associate',
-           'FrameDetections', 'SceneSettings', 'smooth_box', 'thumbnails', 'scene_change', 'describe_lost_tracks',
-           'tracked_face', 'track_faces']
+           'FrameDetections', 'SceneSettings', 'smooth_box', 'thumbnails', 'scene_change', 'tracked_face',
+           'track_faces']
 
 # %% ../../nbs/4_video/02_tracking.ipynb #558ab781
 import math
@@ -247,7 +247,7 @@ def _away_from_border(
     return x1 > 0 and y1 > 0 and x2 < width and y2 < height
 
 # %% ../../nbs/4_video/02_tracking.ipynb #d3aea7c4
-def describe_lost_tracks(
+def _describe_lost_tracks(
     tracks:list[Track],   # with all their links near the frame
     time:int,             # frame
     scene:SceneSettings,  # it is in
@@ -347,7 +347,7 @@ def _check_seen(one:FrameDetections, last:int|None) -> None:
 def _frame_faces(one:FrameDetections, tracks:list[Track], scene:SceneSettings, width:int, height:int) -> FrameFaces:
     faces = [tracked_face(t, one.frame, scene, width, height) for t in tracks]
     return FrameFaces(one.frame, one.pts, tuple(f for f in faces if f is not None), one.cut,
-                      describe_lost_tracks(tracks, one.frame, scene, width, height))
+                      _describe_lost_tracks(tracks, one.frame, scene, width, height))
 
 
 def _kept_faces(one:FrameDetections, tracks:list[Track], numbers:Iterator[int], scene:SceneSettings, width:int,
