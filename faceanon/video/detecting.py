@@ -53,7 +53,7 @@ def _peek(
     first = next(items, None)
     return first, iter(()) if first is None else chain([first], items)
 
-
+# %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bs1
 def _prepare_frames(
     frames:Iterable,             # of PyAV
     doubts:dict,                 # number of a frame -> why it is not looked at, there before the frame is
@@ -289,7 +289,7 @@ def _and_then_film(
     yield from rows
     late['film'] = digest.describe()
 
-
+# %% ../../nbs/4_video/06_detecting.ipynb #42d4efs1
 def detect_and_track(
     path:Path,                 # a video
     sidecar:Path,              # written when everything has been found; see `face_list.write_sidecar`

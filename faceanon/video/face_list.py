@@ -126,7 +126,7 @@ def _digest_with_header(digest, header:dict) -> str:
     digest.update(json.dumps(own, sort_keys=True).encode())
     return digest.hexdigest()
 
-
+# %% ../../nbs/4_video/03_face_list.ipynb #9e865as1
 def write_sidecar(
     path:str|Path,             # OUT.faces.jsonl; written aside, then renamed
     header:dict,               # `video`, `width`, `height`, `detector`, `enlarge`, and any other keys; a `digest` stays

@@ -17,25 +17,22 @@ from torch import Tensor
 _QUARTER_TURN = np.array([[0, 1], [-1, 0]])  # of (x, y), counter-clockwise on the screen, where y points down
 _MIRROR = np.array([[-1, 0], [0, 1]])        # left becomes right
 
-
+# %% ../../nbs/4_video/30_orientation.ipynb #or05s1
 @dataclass(frozen=True)
 class Orientation:
     "How players turn stored pictures."
     quarters:int=0       # quarter turns counter-clockwise, 0 to 3
     mirrored:bool=False  # are left and right exchanged afterwards?
-
     @property
     def inverse(self) -> 'Orientation':  # from the viewer's picture to the stored one
         "What takes it back."
         return self if self.mirrored else Orientation(-self.quarters % 4)
-
     def after(self,
         other:'Orientation',  # comes first
     ) -> 'Orientation':       # both, one after the other
         "Turn what is turned already."
         turned = -self.quarters if other.mirrored else self.quarters
         return Orientation((other.quarters + turned) % 4, self.mirrored != other.mirrored)
-
     def size(self,
         width:int,            # pixels
         height:int,           # pixels

@@ -184,7 +184,7 @@ def digest_of_start(
             if digest.started: break
     return digest.start
 
-
+# %% ../../nbs/4_video/05_reading.ipynb #de162ds1
 def list_changes(
     changes:dict,   # number of a frame -> what has changed in the stream, of `read_video_frames`
     most:int=20,    # that are listed
@@ -230,7 +230,7 @@ def replacement_frame(
 
 # %% ../../nbs/4_video/05_reading.ipynb #467fe183
 @dataclass
-class _FrameOrder:
+class _FrameTimes:
     "Which frame is missing? Compares the times of packets with the times of frames."
     path:Path                                        # for messages
     matched:bool                                     # does every packet give a frame of its own time?
@@ -240,9 +240,6 @@ class _FrameOrder:
     last_frame:object = None                         # the last frame
     last_time:float = -math.inf                      # its time
     number:int = 0                                   # frames so far
-    changes:dict = field(default_factory=dict)       # filled: number of a frame -> in what it differs from the last
-    first:FrameKind|None = None                      # of the first frame, to which all others are brought
-    kind:FrameKind|None = None                       # of the last frame, as it came
     fault:str = ''                                   # what was wrong with a packet
 
     def packet_sent(self,
@@ -257,16 +254,6 @@ class _FrameOrder:
         heappush(self.waiting, packet.pts)
         if packet.is_corrupt: self.corrupt_times.add(packet.pts)
 
-    def fit(self,
-        frame,      # of PyAV, as decoded, the next to be given out
-    ) -> object:    # a frame of the first one's kind
-        "A stream may change its size, turn, pixel format and colours at any frame."
-        own = kind_of_frame(frame)
-        self.first = self.first or own
-        if self.kind not in (None, own): self.changes[self.number] = describe_change(self.kind, own)
-        self.kind = own
-        return fit_frame(frame, own, self.first)
-
     def emit(self,
         frame,      # of PyAV
         why:str,    # it is damaged; empty: it is not
@@ -278,6 +265,24 @@ class _FrameOrder:
         if why: self.damaged[self.number] = f'{DAMAGED_FRAME}: {why}'
         self.number, self.last_time = self.number + 1, frame.pts
         return frame
+
+# %% ../../nbs/4_video/05_reading.ipynb #467fe1s1
+@dataclass
+class _FrameOrder(_FrameTimes):
+    "The frames in order, each brought to the kind of the first."
+    changes:dict = field(default_factory=dict)       # filled: number of a frame -> in what it differs from the last
+    first:FrameKind|None = None                      # of the first frame, to which all others are brought
+    kind:FrameKind|None = None                       # of the last frame, as it came
+
+    def fit(self,
+        frame,      # of PyAV, as decoded, the next to be given out
+    ) -> object:    # a frame of the first one's kind
+        "A stream may change its size, turn, pixel format and colours at any frame."
+        own = kind_of_frame(frame)
+        self.first = self.first or own
+        if self.kind not in (None, own): self.changes[self.number] = describe_change(self.kind, own)
+        self.kind = own
+        return fit_frame(frame, own, self.first)
 
 # %% ../../nbs/4_video/05_reading.ipynb #4ebf2b96
 def _missing_frames(

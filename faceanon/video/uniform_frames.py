@@ -71,7 +71,7 @@ def _fit_picture(
     out[:, y:y + height, x:x + width] = to_uint8(resize(to_float(picture)[None], (height, width)).clamp(0, 1))[0]
     return out
 
-
+# %% ../../nbs/4_video/31_uniform_frames.ipynb #un07s1
 def _turned_and_padded(
     frame,             # of PyAV
     own:FrameKind,     # its kind
