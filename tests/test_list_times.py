@@ -5,6 +5,7 @@ import pytest
 from test_cli import FindBright, bright, video
 
 from faceanon.models.baselines import mask
+from faceanon.video import anonymize
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.detecting import DETECTOR_FAILED
 from faceanon.video.face_list import read_sidecar, refuse_edited_list, write_sidecar
@@ -48,3 +49,11 @@ def test_a_name_that_is_no_text_is_written_and_read(tmp_path):
     header, rows = read_sidecar(path)
     assert header['video'] == about['video'] and header['detector'] == 'größer' and next(rows).doubt == '\udcff'
     refuse_edited_list(path, overwrite=False)
+
+
+def test_an_encoder_that_swallows_a_frame_leaves_no_film(tmp_path, monkeypatch):
+    encode = anonymize.encode_video
+    monkeypatch.setattr(anonymize, 'encode_video', lambda *given: encode(*given) - 1)
+    with pytest.raises(VideoError, match='the encoder lost 1 frames'):
+        anonymize_video(video(tmp_path/'a.mp4'), tmp_path/'o.mp4', mask, FindBright())
+    assert not (tmp_path/'o.mp4').exists()
