@@ -59,9 +59,11 @@ def rows_of(lines, comments, function):
     return rows
 
 
-def fields_of(lines, comments, node):
-    "A record's fields: rows (name, annotation, default, description)."
-    return [(f.target.id, text(lines, f.annotation), text(lines, f.value), beside(comments, f.end_lineno, node.lineno))
+def fields_of(lines, comments, node, classes):
+    "A record's fields, those of its bases in the same module first: rows (name, annotation, default, description)."
+    bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+    inherited = [row for base in bases for row in fields_of(lines, comments, base, classes)]
+    return inherited + [(f.target.id, text(lines, f.annotation), text(lines, f.value), beside(comments, f.end_lineno, node.lineno))
             for f in node.body if isinstance(f, ast.AnnAssign)]
 
 
@@ -76,11 +78,11 @@ def function_entry(lines, comments, node, owner=''):
                 code=name if 'property' in kind else f'{name}({call})')
 
 
-def class_entry(lines, comments, node):
+def class_entry(lines, comments, node, classes):
     methods = [m for m in node.body if isinstance(m, ast.FunctionDef)]
     init = next((m for m in methods if m.name == '__init__'), None)
     rows = [r for r in rows_of(lines, comments, init) if r[0] != 'returns'] if init else []
-    rows = rows or fields_of(lines, comments, node)
+    rows = rows or fields_of(lines, comments, node, classes)
     call = ', '.join(name if not default else f'{name}={default}' for name, _, default, _ in rows)
     return dict(name=node.name, line=node.lineno, doc=ast.get_docstring(node) or '', rows=rows,
                 code=f'class {node.name}({call})' if len(rows) <= 12 else f'class {node.name}(...)',
@@ -102,9 +104,10 @@ def read_module(source):
     "A module's one line, and an entry for each public name, in the order of the source."
     tree, comments, lines = ast.parse(source), comments_of(source), source.split('\n')
     public, entries = [], []
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef): entries.append(function_entry(lines, comments, node))
-        elif isinstance(node, ast.ClassDef): entries.append(class_entry(lines, comments, node))
+        elif isinstance(node, ast.ClassDef): entries.append(class_entry(lines, comments, node, classes))
         elif isinstance(node, ast.Assign) and written(lines, node.targets[0]) == '__all__':
             public = ast.literal_eval(node.value)
         elif isinstance(node, ast.Assign): entries += constant_entries(lines, comments, node)

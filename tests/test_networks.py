@@ -196,7 +196,7 @@ def spoil(path, change):
     (lambda state, metadata: state['to_code.bias'].fill_(torch.nan), 'not finite'),
     (lambda state, metadata: metadata.update(arguments='{"width": 32}'), 'does not fit'),
     (lambda state, metadata: metadata.update(arguments='{"width": 17}'), 'multiple of 8, got 17'),
-    (lambda state, metadata: metadata.update(arguments='[1]'), 'must be a mapping'),
+    (lambda state, metadata: metadata.update(arguments='[1]'), 'its arguments are'),
     (lambda state, metadata: metadata.update(arguments='{'), 'unreadable'),
     (lambda state, metadata: metadata.update(kind='Linear'), 'not written by save_anonymizer'),
     (lambda state, metadata: metadata.pop('notes'), 'not written by save_anonymizer'),

@@ -124,7 +124,7 @@ def test_no_planted_thumbnail_comes_out(tmp_path, name, keep):
     if name not in ('a.gif',): assert (b'WHOSE IT IS' in data) == keep
     with Image.open(out) as image:
         camera = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        if keep and name in ('a.jpg', 'a.png', 'a.webp', 'a.heic', 'a.avif'):
+        if keep and name in ('a.jpg', 'a.png', 'a.webp', 'a.heic', 'a.avif', 'a.jxl'):
             taken = ExifTags.Base.DateTimeOriginal
             assert dict(camera) == {taken: '2024:05:01 10:30:00', ExifTags.Base.ISOSpeedRatings: 800}
         else: assert dict(camera) == {}

@@ -218,6 +218,7 @@ def described_callables(name):
         if inspect.isclass(obj):
             if is_dataclass(obj) or '__init__' in vars(obj): yield public, obj, False
             for method, member in vars(obj).items():
+                if method in getattr(obj, '__dataclass_fields__', {}): continue  # a field whose default is a function
                 if isinstance(member, property): member = member.fget
                 member = getattr(member, '__func__', member)
                 if inspect.isfunction(member) and not method.startswith('_'): yield f'{public}.{method}', member, True

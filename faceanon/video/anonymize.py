@@ -124,7 +124,7 @@ def _read_matching_sidecar(
     if film_known and film is None:
         raise VideoError(f"{sidecar}: does not say which film it is of, as lists of earlier versions: look again")
     if film is not None and (not isinstance(film, dict) or film.get('start') != digest_of_start(path)):
-        raise VideoError(f"{sidecar}: the list of faces is of another film than {path}")
+        raise VideoError(f"{sidecar}: the list of faces is of another video than {path}")
     return header, rows
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #33af1d61
