@@ -63,8 +63,9 @@ def fields_of(lines, comments, node, classes):
     "A record's fields, those of its bases in the same module first: rows (name, annotation, default, description)."
     bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
     inherited = [row for base in bases for row in fields_of(lines, comments, base, classes)]
-    return inherited + [(f.target.id, text(lines, f.annotation), text(lines, f.value), beside(comments, f.end_lineno, node.lineno))
-            for f in node.body if isinstance(f, ast.AnnAssign)]
+    return inherited + [(f.target.id, text(lines, f.annotation), text(lines, f.value),
+                         beside(comments, f.end_lineno, node.lineno))
+                        for f in node.body if isinstance(f, ast.AnnAssign)]
 
 
 def decorators(node): return {ast.unparse(d).split('(')[0].split('.')[-1] for d in node.decorator_list}

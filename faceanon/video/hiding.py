@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MASK_CONFIG', 'VIDEO_ON_DOUBT', 'MethodConfig', 'anonymize_region', 'plane_samples', 'to_planar', 'colour_planes',
-           'with_temporal_context', 'last_known_boxes', 'check_on_doubt', 'cover_doubtful_frame', 'FramePlan',
-           'render_frames', 'hide_in_pixels', 'cover_doubtful_pixels']
+           'with_temporal_context', 'last_known_boxes', 'check_on_doubt', 'cover_doubtful_frame', 'render_frames',
+           'hide_in_pixels', 'cover_doubtful_pixels']
 
 # %% ../../nbs/4_video/07_hiding.ipynb #dde62c6f
 import math
@@ -275,7 +275,7 @@ def cover_doubtful_frame(
 
 # %% ../../nbs/4_video/07_hiding.ipynb #c4b370d3
 @dataclass(frozen=True, eq=False)
-class FramePlan:
+class _FramePlan:
     "What is to be done to a frame."
     frame:object              # of PyAV
     faces:list[TrackedFace]   # to be hidden
@@ -288,7 +288,7 @@ def _plan_frames(
     frames:Iterable,            # of PyAV, in order
     rows:Iterable[FrameFaces],  # as many
     damaged:dict,               # number of a frame -> what is wrong with it, there before the frame is; emptied
-) -> Iterator[FramePlan]:       # one a frame; VideoError where the list is of another video
+) -> Iterator[_FramePlan]:       # one a frame; VideoError where the list is of another video
     "Pair frames with the lines of the list."
     rows = with_temporal_context(rows)
     for number, frame in enumerate(map(writable_frame, frames)):
@@ -299,15 +299,15 @@ def _plan_frames(
         known = last_known_boxes(row, before, after) if row.doubt else [f.box for f in faces]
         doubt = damaged.pop(number, row.doubt)
         if doubt.startswith(DAMAGED_FRAME): known = []
-        yield FramePlan(frame, faces, len(row.faces) - len(faces), known, doubt)
+        yield _FramePlan(frame, faces, len(row.faces) - len(faces), known, doubt)
     if next(rows, None) is not None: raise VideoError("the list of faces is of another video: it has more frames")
 
 # %% ../../nbs/4_video/07_hiding.ipynb #6a403d3b
 def _hide_faces(
-    plan:FramePlan,        # its frame may be changed
+    plan:_FramePlan,        # its frame may be changed
     config:MethodConfig,   # method and shape
     secret:int,            # of this run, from which each track's noise is drawn
-) -> FramePlan:            # with the changed frame, or with a doubt where the method failed
+) -> _FramePlan:            # with the changed frame, or with a doubt where the method failed
     "Change the faces of one frame; one that is in doubt is left to be covered."
     if plan.doubt: return plan
     frame = plan.frame
@@ -322,7 +322,7 @@ def _hide_faces(
 
 def _count_frame(
     counts:dict,      # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`; `starts`, `ends`
-    plan:FramePlan,   # done
+    plan:_FramePlan,   # done
 ) -> None:            # changes `counts`
     "Add a frame to the counts of a run."
     counts['tracks'].update(f.track for f in plan.faces)

@@ -39,7 +39,6 @@ class Orientation:
     ) -> tuple[int, int]:     # width and height of the turned picture, pixels
         "The size of what it gives."
         return (height, width) if self.quarters % 2 else (width, height)
-
     def turn(self,
         pixels:UInt8[Tensor, "c h w"],  # a picture
     ) -> UInt8[Tensor, "c h2 w2"]:      # the turned picture
