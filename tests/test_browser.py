@@ -126,8 +126,11 @@ def test_live_controls_of_every_kind_are_found_alive(lab):
 REVIEW = '''
 import av, numpy as np
 from faceanon.interactive.review_widgets import review_widget
-from faceanon.video.tracking import TrackedFace, FrameFaces, write_sidecar
-from faceanon.video.anonymize import MASK_CONFIG, anonymize_video, read_video_frames
+from faceanon.video.anonymize import anonymize_video
+from faceanon.video.face_list import write_sidecar
+from faceanon.video.hiding import MASK_CONFIG
+from faceanon.video.reading import read_video_frames
+from faceanon.video.tracking import FrameFaces, TrackedFace
 
 with av.open('film.mp4', 'w') as out:
     stream = out.add_stream('libx264', rate=25)
@@ -164,7 +167,7 @@ def test_untick_render_again_and_the_face_is_there(lab):
         assert bright() == [False, True]
         box.check()
         button.click()
-        page.get_by_text('everybody is hidden. The film shows just that.').wait_for()
+        page.get_by_text('everybody is hidden. The video shows exactly that.').wait_for()
         assert bright() == [False, False]
         if SCREENSHOTS: shoot(page, Path(SCREENSHOTS), 'review')
         assert faults + output_faults(page) == []
