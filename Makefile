@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures tables test reproduce train real peers lab docs clean
+.PHONY: figures tables test reproduce train real peers gpu lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -63,6 +63,11 @@ real: .venv/.installed-attack
 peers: export FACEANON_PRESET := real
 peers: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb nbs/reproduce/13_trackers.ipynb)
+
+# What only a CUDA device can tell: speed of M and of training against its own rate of matrix products.
+gpu: export FACEANON_PRESET := paper
+gpu: $(INSTALLED)
+	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
