@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..atomic import atomic_write
+from .face_generator import FaceAnonymizer
 from .layers import check_faces, check_range, conv_group_norm
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #2a4b4834
@@ -49,7 +50,7 @@ class _Modifier(nn.Module):
     def from_pretrained(
         name:str|Path,           # a released name, or the path of a file by `save_anonymizer`
         folder:Path|None=None,   # where released files and their `SHA256SUMS` lie; None: in this package
-    ) -> nn.Module:              # an `Anonymizer` or a `PaperGenerator`, on the CPU, in evaluation mode
+    ) -> nn.Module:              # of the class that the file names, on the CPU, in evaluation mode
         "A released anonymizer by name, or one's own by path."
         return load_anonymizer(find_weights(name, folder))
 
@@ -228,11 +229,11 @@ class Anonymizer(_NoisyChannel):
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #0a9e5c31
 def with_fixed_noise(
-    M:Anonymizer|PaperGenerator,  # in evaluation mode
-    key:int|None,                 # of the one noise, in [0, 2**63), to be kept secret; None: fresh noise, `M` itself
-) -> Callable:                    # faces -> anonymized faces, each with the same noise; `M` itself where it draws none
+    M:Anonymizer|PaperGenerator|FaceAnonymizer,  # in evaluation mode
+    key:int|None,  # of the one noise, in [0, 2**63), to be kept secret; None: fresh noise, `M` itself
+) -> Callable:  # faces -> anonymized faces, each with the same noise; `M` itself where it draws none
     "M with one draw of noise for all pictures of one face."
-    if key is None or not isinstance(M, Anonymizer): return M
+    if key is None or isinstance(M, PaperGenerator): return M
     def anonymize(faces):
         mean = M.mean_code(faces)
         drawn = torch.randn(1, *mean.shape[1:], generator=torch.Generator().manual_seed(key))
@@ -240,13 +241,13 @@ def with_fixed_noise(
     return anonymize
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #20b6c7cf
-_ANONYMIZER_CLASSES = dict(Anonymizer=Anonymizer, PaperGenerator=PaperGenerator)
+_ANONYMIZER_CLASSES = dict(Anonymizer=Anonymizer, PaperGenerator=PaperGenerator, FaceAnonymizer=FaceAnonymizer)
 
 def save_anonymizer(
-    path:str|Path,                     # ends in `.safetensors` by convention; its folder must exist; replaced if there
-    model:Anonymizer|PaperGenerator,   # its weights, class and constructor arguments are stored
-    **notes,                           # anything JSON can hold: preset, seed, commit, what it was trained on
-) -> Path:                             # `path`
+    path:str|Path,  # ends in `.safetensors` by convention; its folder must exist; replaced if there
+    model:Anonymizer|PaperGenerator|FaceAnonymizer,  # its weights, class and constructor arguments are stored
+    **notes,        # anything JSON can hold: preset, seed, commit, what it was trained on
+) -> Path:          # `path`
     "Write an anonymizer so that `load_anonymizer` can restore it."
     kind = type(model).__name__
     if _ANONYMIZER_CLASSES.get(kind) is not type(model):
@@ -288,7 +289,7 @@ def _check_fits(
 
 def load_anonymizer(
     path:str|Path,                 # written by `save_anonymizer`
-) -> Anonymizer|PaperGenerator:    # on the CPU, in evaluation mode (the channel stays noisy)
+) -> Anonymizer|PaperGenerator|FaceAnonymizer:  # on the CPU, in evaluation mode (the channel stays noisy)
     "Restore an anonymizer; ValueError for a damaged or foreign file."
     about = read_weights_metadata(path)
     try:

@@ -220,6 +220,26 @@ def _costs_table(
     body.append(line('mAP, A frozen', first['map50_frozen'], second['map50_frozen']))
     return markdown_table(['measure', "originals (%)", "M's frames (%)", 'points lost'], body)
 
+# %% ../../nbs/5_play/05_tables.ipynb #tables37
+def _drawn_attackers_table(
+    rows:Sequence[dict],  # `on`, `attacker`, `releases`, EERs and rank-1 as fractions
+    chance_rank1:float,   # identification by guessing, fraction
+) -> str:                 # markdown: one line an attacker
+    "Who reads the M of the world that draws faces (ours)."
+    columns = ('eer_one', 'eer_ten', 'rank1', 'rank1_ten')
+    body = [[f"{r['attacker']}, on {r['on']}", str(r['releases']), *(_span([r[c]]) for c in columns)] for r in rows]
+    body.append(['*chance*', _UNMEASURED, '50.0', '50.0', *[_span([chance_rank1])]*2])
+    return markdown_table(['attacker', 'releases', 'EER, one', 'EER, ten', 'rank-1, one', 'rank-1, ten'], body)
+
+def _drawn_costs_table(
+    rows:Sequence[dict],  # `A`, `pictures`, near and far mAP as fractions
+    nats:float,           # price of a code
+) -> str:                 # markdown
+    "What the M of the world that draws faces costs A, and what its code can tell at most (ours)."
+    table = markdown_table(['A, pictures', 'near mAP', 'far mAP'], [
+        [f"{r['A']}, {r['pictures']}", _span([r['near']]), _span([r['far']])] for r in rows])
+    return f'{table}\n\nThe code of a face can tell at most {nats:.0f} nats.'
+
 # %% ../../nbs/5_play/05_tables.ipynb #tables21
 def _duration(
     minutes:Sequence[float],  # shortest and longest, or one
@@ -242,7 +262,8 @@ def _times_table(
     return '\n\n'.join((table, *(f'{d}: not measured.' for d in devices if d not in there)))
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables24
-TABLE_SOURCES = ('fig5_tradeoff', 'tab2_attackers', 'real_tradeoff', 'real_longer', 'outside', 'times')
+TABLE_SOURCES = ('fig5_tradeoff', 'tab2_attackers', 'real_tradeoff', 'real_longer', 'outside', 'times',
+                 'world_drawn')
 TABLE_PAGES = ('README.md', 'faceanon/weights/README.md')
 _MARKED = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=\n<!-- end -->)', re.DOTALL)
 
@@ -252,6 +273,7 @@ def all_tables(
     "Everything that stands between markers (ours)."
     world, real, longer = (files[f]['rows'] for f in ('fig5_tradeoff', 'real_tradeoff', 'real_longer'))
     outside, recipe = files['outside']['rows'], files['outside']['provenance']['recipe']
+    drawn = files['world_drawn']
     steps = files['real_tradeoff']['provenance']['config']['finetune_steps']
     return dict(
         results=_results_table(world, files['tab2_attackers']['chance_rank1'], outside),
@@ -259,7 +281,9 @@ def all_tables(
         times=_times_table(files['times']['rows'], files['times']['devices']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
-        readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps))
+        readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps),
+        drawn_attackers=_drawn_attackers_table(drawn['rows'], drawn['chance_rank1']),
+        drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']))
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables33
 def _fill_markers(
