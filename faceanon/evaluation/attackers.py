@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ATTACKERS', 'pixel_statistics', 'standardize', 'AttackerSpec', 'Attacker', 'make_attacker', 'random_shift',
-           'one_cycle_lr', 'train_attacker', 'halve_images', 'discriminant_attacker', 'embed_all', 'evaluate_attacker',
-           'worst_attack', 'verify_fixed']
+           'one_cycle_lr', 'one_cycle_schedule', 'train_attacker', 'halve_images', 'discriminant_attacker', 'embed_all',
+           'evaluate_attacker', 'worst_attack', 'verify_fixed']
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #37356b98
 import math
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer, pair_scores,
                                          rank_k, tar_at_far, verification_error)
@@ -133,6 +134,15 @@ def one_cycle_lr(
     if step < warm: return peak * (step + 1) / warm
     return peak * (1 + math.cos(math.pi * (step - warm + 1) / (steps - warm + 1))) / 2
 
+
+def one_cycle_schedule(
+    opt:torch.optim.Optimizer,  # its rate is 1, so that the factor is the rate
+    steps:int,                  # in all
+    peak:float,                 # highest rate
+) -> LambdaLR:                  # to be stepped after each step of `opt`
+    "`one_cycle_lr` as a schedule of PyTorch's."
+    return LambdaLR(opt, lambda step: one_cycle_lr(step, steps, peak))
+
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #att00002
 def train_attacker(
     attacker:Attacker,               # trained in place
@@ -149,11 +159,11 @@ def train_attacker(
     if steps < 1 or batch < 2: raise ValueError(f"need steps >= 1 and batch >= 2, got {steps} and {batch}")
     if ids.max() >= attacker.classes: raise ValueError(f"ids must lie in [0, {attacker.classes})")
     gen, net = torch.Generator().manual_seed(seed), attacker.net.train()
-    opt = torch.optim.AdamW(net.parameters(), lr, weight_decay=0.05)
+    opt = torch.optim.AdamW(net.parameters(), 1., weight_decay=0.05)
+    schedule = one_cycle_schedule(opt, steps, lr)
     rounds = math.ceil(steps*batch / len(faces))
     order = torch.cat([torch.randperm(len(faces), generator=gen) for _ in range(rounds)])
     for step, rows in zip(range(steps), order.to(faces.device).split(batch)):
-        opt.param_groups[0]['lr'] = one_cycle_lr(step, steps, lr)
         pictures = random_shift(attacker.preprocess(faces[rows]), 2, gen)
         with torch.autocast(faces.device.type, torch.bfloat16): logits = net.classify(net.embed(pictures))
         loss = F.cross_entropy(logits.float(), ids[rows])
@@ -161,6 +171,7 @@ def train_attacker(
         opt.zero_grad()
         loss.backward()
         opt.step()
+        schedule.step()
         yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids[rows]).float().mean().item())
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #4dfae32c

@@ -28,7 +28,8 @@ from tqdm.auto import tqdm
 from ..config import TrainConfig, runs_dir, seed_everything, write_json
 from ..data.synthetic_people import FAR_ACTIONS, NEAR_ACTIONS, VERSION
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, evaluate_attacker,
-                                           make_attacker, one_cycle_lr, train_attacker, verify_fixed, worst_attack)
+                                           make_attacker, one_cycle_schedule, train_attacker, verify_fixed,
+                                           worst_attack)
 from .metrics import auc, eer, frame_map, mean_over_classes, pair_scores, rank_k, tar_at_far
 from .networks import (checkpoint_path, fixed_verifier, initial_detector, load_method,
                                           shared_weights_path, train_fixed_verifier, train_initial_detector)
@@ -237,14 +238,15 @@ def _latent_attack(
         return torch.cat(parts), ids
     (gallery, names), (known, known_ids), (unseen, unseen_ids) = map(codes, ('gallery', 'known', 'unseen'))
     R = LatentClassifier(int(names.max()) + 1, gallery.shape[1])
-    opt = torch.optim.AdamW(R.parameters(), 1e-3, weight_decay=.05)
-    for step in range(cfg.attack_steps):
-        opt.param_groups[0]['lr'] = one_cycle_lr(step, cfg.attack_steps, 1e-3)
+    opt = torch.optim.AdamW(R.parameters(), 1., weight_decay=.05)
+    schedule = one_cycle_schedule(opt, cfg.attack_steps, 1e-3)
+    for _ in range(cfg.attack_steps):
         rows = torch.randint(len(gallery), (64,))
         loss = nn.functional.cross_entropy(R(M.add_noise(gallery[rows])), names[rows])
         opt.zero_grad()
         loss.backward()
         opt.step()
+        schedule.step()
     with torch.no_grad():
         return dict(rank1=rank_k(R(M.add_noise(known)), known_ids, 1),
                     eer=eer(*pair_scores(R.embed(M.add_noise(unseen)), unseen_ids)))

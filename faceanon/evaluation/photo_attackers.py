@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from ..data.jhmdb import JHMDB, clip_source
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, make_attacker,
-                                           one_cycle_lr, train_attacker)
+                                           one_cycle_schedule, train_attacker)
 from .experiment import anonymize_faces, anonymize_frames, anonymize_gallery
 from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer,
                                          eer_by_identity_weights, pair_scores, rank_k, threshold_at_far)
@@ -174,15 +174,16 @@ def _train_inversion(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inverse = _InversionNet()
-    opt = torch.optim.AdamW(inverse.parameters(), 2e-3, weight_decay=.01)
-    for step in range(steps):
-        opt.param_groups[0]['lr'] = one_cycle_lr(step, steps, 2e-3)
+    opt = torch.optim.AdamW(inverse.parameters(), 1., weight_decay=.01)
+    schedule = one_cycle_schedule(opt, steps, 2e-3)
+    for _ in range(steps):
         rows = torch.randint(len(shipped), (16,), generator=gen)
         with bf16_autocast('cpu'): drawn = inverse(to_float(shipped[rows]))
         loss = nn.functional.l1_loss(drawn.float(), to_float(original[rows]))
         opt.zero_grad()
         loss.backward()
         opt.step()
+        schedule.step()
     return inverse.eval()
 
 

@@ -23,6 +23,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from scipy.stats import binom, binomtest
 
+from ..atomic import atomic_write
 from ..plots.style import method_label
 
 # %% ../../nbs/5_play/15_quiz.ipynb #quiz05
@@ -267,8 +268,7 @@ def write_kit(
     folder, key = Path(folder), json.dumps(list(items), indent=1) + '\n'
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (('sheet.html', _sheet_html(pictures)), ('key.json', key)):
-        (folder/f'{name}.part').write_text(text, encoding='utf-8')
-        os.replace(folder/f'{name}.part', folder/name)
+        with atomic_write(folder/name) as aside: aside.write_text(text, encoding='utf-8')
     return folder/'sheet.html', folder/'key.json'
 
 

@@ -7,6 +7,8 @@ __all__ = ['Recognizer', 'AngularClassifier', 'SphereFace20', 'SmallSphereFace',
            'cosine_similarity']
 
 # %% ../../nbs/2_method/02_discriminator.ipynb #1154d0f6
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -15,13 +17,13 @@ from torch import Tensor, nn
 from .layers import check_faces, conv_group_norm
 
 # %% ../../nbs/2_method/02_discriminator.ipynb #e352aeb1
-class Recognizer(nn.Module):
+class Recognizer(nn.Module, ABC):
     "A network that names people by its `head`, a layer from embeddings to logits; subclasses define `embed`."
+    @abstractmethod
     def embed(self,
         faces:Float[Tensor, "n c h w"],  # RGB in [0, 1], or codes
     ) -> Float[Tensor, "n d"]:           # not normalised
         "What the network knows of each face."
-        raise NotImplementedError(f"{type(self).__name__} has no embed")
 
     def classify(self,
         embeddings:Float[Tensor, "n d"],  # from `embed`

@@ -25,14 +25,14 @@ def _span(
     values:Sequence[float],  # fractions, at least one
     digits:int=1,            # behind the point
 ) -> str:                    # per cent: one number, or '41.5 to 43.3'
-    "The smallest and the largest (ours)."
+    "The smallest and the largest."
     low, high = (f'{100*v:.{digits}f}' for v in (min(values), max(values)))
     return low if low == high else f'{low} to {high}'
 
 def _mean_and_span(
     values:Sequence[float],  # fractions, at least one
 ) -> str:                    # per cent: one number, or '42.6 (41.5 to 43.3)'
-    "Mean over seeds, and their range where there are several (ours)."
+    "Mean over seeds, and their range where there are several."
     middle, spread = f'{100*mean(values):.1f}', _span(values)
     return f'{middle} ({spread})' if ' to ' in spread else middle
 
@@ -40,7 +40,7 @@ def _rows_with(
     rows:Sequence[dict],  # all
     **wanted,             # column=value, all must agree
 ) -> list[dict]:          # at least one; ValueError names what is missing
-    "The rows that a cell is made of: none would be an empty cell that looks measured (ours)."
+    "The rows that a cell is made of: none would be an empty cell that looks measured."
     found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
     if not found: raise ValueError(f"no row with {', '.join(f'{k}={v!r}' for k, v in wanted.items())}")
     return found
@@ -53,7 +53,7 @@ def _label(
     rows:Sequence[dict],  # of all methods
     method:str,           # as in a row
 ) -> str:                 # what stands in the first column
-    "A method's name in a table (ours)."
+    "A method's name in a table."
     seeds = len(_rows_with(rows, method=method))
     if method == 'learned': return f'**M, ours** ({seeds} seeds)' if seeds > 1 else '**M, ours**'
     return f'M, the {method_label(method)}' if method == 'paper_objective' else method_label(method)
@@ -63,7 +63,7 @@ def _measured(
     method:str,             # as in a row
     columns:Sequence[str],  # of the fractions
 ) -> list[str]:             # label and cells
-    "One line of a table (ours)."
+    "One line of a table."
     found = _rows_with(rows, method=method)
     return [_label(rows, method), *(_mean_and_span([row[c] for row in found]) for c in columns)]
 
@@ -80,7 +80,7 @@ def world_table(
 def _best_blur(
     rows:Sequence[dict],  # of figure 5
 ) -> str:                 # a method
-    "The blur that the worst attacker reads least (ours)."
+    "The blur that the worst attacker reads least."
     return max((r for r in rows if r['method'].startswith('blur')), key=lambda r: r['eer_worst'])['method']
 
 def _results_table(
@@ -88,7 +88,7 @@ def _results_table(
     chance_rank1:float,      # identification by guessing, fraction
     outside:Sequence[dict],  # rows of the outside measurement
 ) -> str:                    # markdown, seven lines
-    "The README's table of results (ours)."
+    "The README's table of results."
     columns = [c for c in _WORLD if c != 'map50_far']
     def ten(method):
         found = [r['eer'] for r in outside if (r['data'], r['method'], r['pictures']) == ('world', method, [10, 10])]
@@ -109,7 +109,7 @@ def photo_table(
     rows:Sequence[dict],     # of methods on photographs and video
     attacks:Sequence[dict],  # of every attacker on them
 ) -> str:                    # markdown
-    "Utility and privacy of every method on photographs and video, by the project's own attackers (ours)."
+    "Utility and privacy of every method on photographs and video, by the project's own attackers."
     def clips(method): return _mean_and_span([a['eer'] for a in _rows_with(attacks, method=method, attacker='track')])
     return markdown_table(['method', *_PHOTOS.values(), 'over clips'], [
         [*_measured(rows, m, [*_PHOTOS]), clips(m)] for m in dict.fromkeys(r['method'] for r in rows)])
@@ -118,7 +118,7 @@ def photo_table(
 def _averaged(
     row:dict,  # of the outside measurement: `pictures` [fewest, most], `draws` of M a picture
 ) -> str:      # 'one picture', '5 to 9 averaged', '5 averaged, 5 draws each'
-    "How many pictures an attacker sees of a person (ours)."
+    "How many pictures an attacker sees of a person."
     low, high = row['pictures']
     many = 'one picture' if high == 1 else f'{low} averaged' if low == high else f'{low} to {high} averaged'
     return many if row['draws'] == 1 else f"{many}, {row['draws']} draws each"
@@ -127,7 +127,7 @@ def outside_table(
     rows:Sequence[dict],                                            # of the outside measurement
     methods:Sequence[str]=('none', 'learned', 'k_same', 'blur24'),  # its columns
 ) -> str:                                                           # markdown: EER and, where told, rank-1
-    "What an outside attacker reads from photographs (ours)."
+    "What an outside attacker reads from photographs."
     photos = [r for r in rows if r['data'] == 'photographs']
     def asked(r): return f"{r['attacker']}, {'tuned on the method' if r['tuned'] else 'as it is'}; {_averaged(r)}"
     def cell(line, method):
@@ -142,7 +142,7 @@ def outside_table(
 def many_table(
     rows:Sequence[dict],  # of the outside measurement
 ) -> str:                 # markdown
-    "What an outside attacker reads from many pictures of one person of the world (ours)."
+    "What an outside attacker reads from many pictures of one person of the world."
     def cell(row, key, digits): return _span([row[key]], digits) if key in row else _UNMEASURED
     return markdown_table(['attacker on M, ours', 'EER (%)', 'rank-1 (%)'], [
         [r['attacker'], cell(r, 'eer', 1), cell(r, 'rank1', 1)] for r in rows if r['data'] == 'world'])
@@ -154,7 +154,7 @@ def _photo_lines(
     outside:Sequence[dict],  # rows of the outside measurement
     people:int,              # whom it reads
 ) -> str:                    # markdown, a list
-    "Photographs and video in four sentences (ours)."
+    "Photographs and video in four sentences."
     tuned = [r for r in outside if r['data'] == 'photographs' and r['tuned'] and r['draws'] == 1]
     averaged = [n for r in tuned if r['pictures'][1] > 1 for n in r['pictures']]
     most = max(r['finetune_steps'] for r in longer)
@@ -183,7 +183,7 @@ def _photo_lines(
 def _anonymizers_table(
     rows:Sequence[dict],  # of figure 5
 ) -> str:                 # markdown: one line a file of weights
-    "The released anonymizers of the embedded world (ours)."
+    "The released anonymizers of the embedded world."
     columns = [c for c in _WORLD if c != 'map50_far']
     released = [r for r in rows if r['method'] in ('learned', 'paper_objective')]
     return markdown_table(['weights', *(_WORLD[c] for c in columns)], [
@@ -195,7 +195,7 @@ def _readers_table(
     method:str='learned',     # whose faces
     seed:int=0,               # of M
 ) -> str:                     # markdown: one line an attacker
-    "The project's own attackers on one M, and how good a witness each is (ours)."
+    "The project's own attackers on one M, and how good a witness each is."
     def line(attack):
         clear, = _rows_with(attacks, method='none', attacker=attack['attacker'])
         errors = ([attack['eer']], [attack['eer_low'], attack['eer_high']], [clear['eer']], [attack['eer_original']])
@@ -209,7 +209,7 @@ def _costs_table(
     longer:Sequence[dict],  # the same after longer fine-tuning of A, seed 0
     steps:int,              # of fine-tuning behind `rows`
 ) -> str:                   # markdown
-    "What M of seed 0 costs the action detector (ours)."
+    "What M of seed 0 costs the action detector."
     def line(what, clear, changed): return [what, _span([clear]), _span([changed]), f'{100*(clear - changed):.1f}']
     pairs = [(steps, _rows_with(rows, method='none')[0], _rows_with(rows, method='learned', seed=0)[0])]
     pairs += [(s, *(_rows_with(longer, method=m, finetune_steps=s)[0] for m in ('none', 'learned')))
@@ -225,7 +225,7 @@ def _drawn_attackers_table(
     rows:Sequence[dict],  # `on`, `attacker`, `releases`, EERs and rank-1 as fractions
     chance_rank1:float,   # identification by guessing, fraction
 ) -> str:                 # markdown: one line an attacker
-    "Who reads the M of the world that draws faces (ours)."
+    "Who reads the M of the world that draws faces."
     columns = ('eer_one', 'eer_ten', 'rank1', 'rank1_ten')
     body = [[f"{r['attacker']}, on {r['on']}", str(r['releases']), *(_span([r[c]]) for c in columns)] for r in rows]
     body.append(['*chance*', _UNMEASURED, '50.0', '50.0', *[_span([chance_rank1])]*2])
@@ -235,7 +235,7 @@ def _drawn_costs_table(
     rows:Sequence[dict],  # `A`, `pictures`, near and far mAP as fractions
     nats:float,           # price of a code
 ) -> str:                 # markdown
-    "What the M of the world that draws faces costs A, and what its code can tell at most (ours)."
+    "What the M of the world that draws faces costs A, and what its code can tell at most."
     table = markdown_table(['A, pictures', 'near mAP', 'far mAP'], [
         [f"{r['A']}, {r['pictures']}", _span([r['near']]), _span([r['far']])] for r in rows])
     return f'{table}\n\nThe code of a face can tell at most {nats:.0f} nats.'
@@ -244,7 +244,7 @@ def _drawn_costs_table(
 def _duration(
     minutes:Sequence[float],  # shortest and longest, or one
 ) -> str:                     # '10 to 16 min', '1.5 h'
-    "Minutes for a reader (ours)."
+    "Minutes for a reader."
     unit, each = ('h', 60) if min(minutes) >= 60 else ('min', 1)
     return ' to '.join(f'{m/each:g}' for m in minutes) + f' {unit}'
 
@@ -252,7 +252,7 @@ def _times_table(
     rows:Sequence[dict],     # `command`, `device`, `minutes`, `note`
     devices:Sequence[str],   # columns, and behind the table those that nobody measured on
 ) -> str:                    # markdown
-    "How long each command takes, on which device (ours)."
+    "How long each command takes, on which device."
     there = [d for d in devices if any(r['device'] == d for r in rows)]
     def cell(command, device):
         found = [r for r in rows if (r['command'], r['device']) == (command, device)]
@@ -270,7 +270,7 @@ _MARKED = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=\n<!-- end -->)', re.DO
 def all_tables(
     files:Mapping[str, dict],  # what the files of `TABLE_SOURCES` hold
 ) -> dict[str, str]:           # name -> markdown
-    "Everything that stands between markers (ours)."
+    "Everything that stands between markers."
     world, real, longer = (files[f]['rows'] for f in ('fig5_tradeoff', 'real_tradeoff', 'real_longer'))
     outside, recipe = files['outside']['rows'], files['outside']['provenance']['recipe']
     drawn = files['world_drawn']
@@ -290,7 +290,7 @@ def _fill_markers(
     text:str,                  # of a page
     tables:Mapping[str, str],  # name -> markdown
 ) -> str:                      # the page with every table replaced
-    "Write each table between its markers (ours)."
+    "Write each table between its markers."
     begun, ended, names = text.count('<!-- table:'), text.count('<!-- end -->'), _MARKED.findall(text)
     if not begun == ended == len(names):
         raise ValueError(f"every table needs its own end: {begun} begin, {ended} end, {len(names)} do both")
@@ -301,7 +301,7 @@ def _fill_markers(
 def write_tables(
     root:str|Path='.',  # a checkout; `make tables` runs in it
 ) -> list[str]:         # pages that changed
-    "Bring the tables of all pages up to date; nothing is written unless everything can be (ours)."
+    "Bring the tables of all pages up to date; nothing is written unless everything can be."
     root = Path(root)
     def rows_of(name): return json.loads((root/f'figures/data/{name}.json').read_text(encoding='utf-8'))
     tables = all_tables({name: rows_of(name) for name in TABLE_SOURCES})
