@@ -29,10 +29,10 @@ from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_i
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_regions import check_region, paint_regions
 from .mask_shapes import MaskShape, default_face_detector
-from .reading import (VideoError, VideoInfo, digest_of_start, list_changes, open_video, probe_video,
+from .reading import (VideoError, VideoInfo, digest_of_start, open_video, probe_video,
                                     read_video_frames)
 from .tracking import FrameDetections, FrameFaces, track_faces
-from .uniform_frames import uniform_pictures
+from .uniform_frames import list_changes, uniform_pictures
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa81
 _EARLY_END_SECONDS = 1  # between the last picture and the end in the header; from this on, the result reports it

@@ -34,7 +34,7 @@ from ..models.mobilefacenet import load_mobilefacenet
 from .anonymize import anonymize_video
 from .encoding import terminate_cleanly
 from .hiding import MASK_CONFIG
-from .reading import describe_video, list_changes, probe_video, read_video_frames, upright_frame
+from .reading import describe_video, probe_video, read_video_frames, upright_frame
 from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
@@ -47,6 +47,7 @@ from .inputs import Job, UsageProblem, error_line, list_skipped, plan_jobs
 from .method_notes import DEFAULT_METHOD, METHOD_ALIASES
 from .selection import VIDEO_DETECTOR_SETTINGS, SelectiveDetector, detector_from_option, keep_rule
 from .face_list import read_sidecar
+from .uniform_frames import list_changes
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco05
 # pixels: a box shorter than this and than M's own picture is blurred to `_SMALL_FACE_BLUR` pixels each way; see below

@@ -23,6 +23,7 @@ from ..atomic import atomic_write, remove_stale_parts
 from .codec_headers import clean_private_data
 from .media_files import open_media_for_writing
 from .reading import VideoError, VideoInfo, copy_timing
+from .steady_clock import steady_packets
 
 # %% ../../nbs/4_video/08_encoding.ipynb #07ac5fed
 DEFAULT_CODECS = {'.webm': 'libvpx-vp9', '.avi': 'mjpeg'}  # others: H.264, which is a frame late in AVI
@@ -36,6 +37,7 @@ _AUDIO_CODECS = {'.webm': ('libopus', 48000), '.avi': ('pcm_s16le', None)}
 
 
 _ALPHA_CODECS = ('ffv1', 'prores', 'libvpx', 'qtrle', 'png', 'ffvhuff', 'utvideo')
+_MP4_KINDS = ('.mp4', '.mov', '.m4v')
 _EVEN_SIZE_CODECS = ('libx264', 'libx265')  # sides where chroma is halved
 
 
@@ -99,7 +101,7 @@ def _copy_audio(
         cleaned = clean_private_data(s.codec_context.name, header)
         if cleaned != header: voices[s.index].codec_context.extradata = cleaned
     def packets():
-        for packet in audio_source.demux(*audio_source.streams.audio) if voices else ():
+        for packet in steady_packets(audio_source, audio_source.streams.audio) if voices else ():
             if not packet.size: continue  # the empty packet that ends a stream
             if packet.dts is None: packet.dts = packet.pts
             packet.stream = voices[packet.stream.index]
@@ -138,7 +140,7 @@ def _distort_audio(
     voices = {s.index: (_pitch_filter(s), out.add_stream(codec, rate=rate or s.rate, layout=s.layout.name))
               for s in audio_source.streams.audio}
     def packets():
-        for packet in audio_source.demux(*audio_source.streams.audio) if voices else ():
+        for packet in steady_packets(audio_source, audio_source.streams.audio) if voices else ():
             graph, voice = voices[packet.stream.index]
             for frame in [*packet.decode(), *([] if packet.size else [None])]:
                 graph.push(frame)
@@ -236,6 +238,7 @@ def _add_video_stream(
     stream.width, stream.height, stream.pix_fmt = info.width, info.height, pix_fmt
     context.time_base, context.thread_type = source.time_base, 'AUTO'
     if codec.startswith('libvpx'): context.bit_rate = 0
+    if codec == 'libx265' and set(out.format.name.split(',')) & {'mp4', 'mov', 'ipod'}: context.codec_tag = 'hvc1'
     if out.format.name == 'avi': context.time_base, context.max_b_frames = 1/context.framerate, 0
     if old.sample_aspect_ratio: context.sample_aspect_ratio = old.sample_aspect_ratio
     for name in ('color_range', 'color_primaries', 'color_trc', 'colorspace'):
@@ -286,7 +289,8 @@ def encode_video(
     "Pictures are encoded and sound is added, both in the order of time."
     import av
     ticks = str(source.time_base.denominator)
-    exact = dict(video_track_timescale=ticks) if aside.suffix.lower() in ('.mp4', '.mov') else {}
+    # the index goes first, so that a player can begin before it has all
+    exact = dict(video_track_timescale=ticks, movflags='+faststart') if aside.suffix.lower() in _MP4_KINDS else {}
     with open_media_for_writing(aside, exact) as out:
         first, count = next(shown, None), 0
         if first is None: raise VideoError("no frame is left to be written")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DAMAGED_FRAME', 'PREFETCH_FRAMES', 'VideoError', 'VideoInfo', 'open_video', 'probe_video', 'digest_of_start',
-           'list_changes', 'describe_video', 'copy_timing', 'replacement_frame', 'read_video_frames', 'upright_frame',
-           'writable_frame', 'prefetch']
+           'describe_video', 'copy_timing', 'replacement_frame', 'read_video_frames', 'upright_frame', 'writable_frame',
+           'prefetch']
 
 # %% ../../nbs/4_video/05_reading.ipynb #6e18acf4
 import math
@@ -28,6 +28,7 @@ from torch import Tensor
 from .film_identity import FilmDigest
 from .media_files import open_media
 from .orientation import Orientation, display_matrix, nearest_orientation
+from .steady_clock import steady_packets
 from .uniform_frames import FrameKind, describe_change, fit_frame, kind_of_frame
 
 # %% ../../nbs/4_video/05_reading.ipynb #cd502d42
@@ -138,7 +139,7 @@ def _decode_packets(
 ) -> Iterator:       # a packet, the frames that came out after it went in, and what was wrong with it
     "Decode packet after packet; one that cannot be decoded does not end the rest."
     import av
-    for packet in container.demux(stream):
+    for packet in steady_packets(container, [stream]):
         try: frames, fault = packet.decode(), ''
         except av.error.InvalidDataError as e: frames, fault = [], e.strerror or str(e)
         yield packet, frames, fault
@@ -185,15 +186,6 @@ def digest_of_start(
     return digest.start
 
 # %% ../../nbs/4_video/05_reading.ipynb #de162ds1
-def list_changes(
-    changes:dict,   # number of a frame -> what has changed in the stream, of `read_video_frames`
-    most:int=20,    # that are listed
-) -> list[str]:     # 'frame 40: 320x180 becomes 640x360'
-    "Changes within a video, for people and for JSON."
-    some = [f'frame {number}: {what}' for number, what in sorted(changes.items())]
-    return some[:most] + [f'{len(some) - most} more changes']*(len(some) > most)
-
-
 def describe_video(
     info:VideoInfo,  # of a file
 ) -> dict:           # for JSON: fractions are text, and the path is left out
