@@ -35,7 +35,18 @@ from .tracking import FrameDetections, FrameFaces, track_faces
 from .uniform_frames import list_changes, uniform_pictures
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa81
-_EARLY_END_SECONDS = 1  # between the last picture and the end in the header; from this on, the result reports it
+# between the last picture and the end in the header; from this on, the result reports it
+_EARLY_END_SECONDS, _EARLY_END_FRAMES = 1, 2
+
+
+def _seconds_short(counts:dict, info:VideoInfo) -> float:
+    "How much earlier do the pictures end than a header says? 0: they do not."
+    length = counts['ends'] - counts['starts']
+    if info.promised is not None:
+        short = info.promised - length
+        if short > max(_EARLY_END_FRAMES/float(info.rate), .1) - 1e-6: return short
+    short = (info.duration or 0) - length
+    return short if short > _EARLY_END_SECONDS else 0
 
 
 def _summarize_counts(
@@ -45,10 +56,9 @@ def _summarize_counts(
     changes:dict,             # number of a frame -> what has changed in the stream
 ) -> dict:                    # for people and for JSON
     "What the second pass did."
-    early = (info.duration or 0) - (counts['ends'] - counts['starts'])
     return {key: counts[key] for key in ('frames', 'faces', 'kept', 'doubts', 'damaged')} | dict(
         tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
-        ends_early=round(early, 2) if early > _EARLY_END_SECONDS else 0, changes=list_changes(changes))
+        ends_early=round(_seconds_short(counts, info), 2), changes=list_changes(changes))
 
 
 def _check_same_film(

@@ -9,6 +9,7 @@ __all__ = ['DAMAGED_FRAME', 'PREFETCH_FRAMES', 'VideoError', 'VideoInfo', 'open_
 
 # %% ../../nbs/4_video/05_reading.ipynb #6e18acf4
 import math
+import re
 import signal
 import threading
 from collections import deque
@@ -29,7 +30,7 @@ from .film_identity import FilmDigest
 from .media_files import open_media
 from .orientation import Orientation, display_matrix, nearest_orientation
 from .steady_clock import steady_packets
-from .uniform_frames import FrameKind, describe_change, fit_frame, kind_of_frame
+from .uniform_frames import FrameKind, PixelShapes, describe_change, fit_frame, kind_of_frame
 
 # %% ../../nbs/4_video/05_reading.ipynb #cd502d42
 class VideoError(ValueError):
@@ -53,6 +54,7 @@ class VideoInfo:
     audio:int            # streams
     removed:tuple        # what an anonymized copy leaves out: subtitles, pictures, chapters, metadata
     duration:float|None  # seconds from start to end, as the header says; None where it does not
+    promised:float|None  # seconds of the pictures alone, as the header says; None where it does not
     sample_aspect_ratio:Fraction  # width over height of a stored pixel
     color_range:str      # 'mpeg' (16 to 235), 'jpeg' (0 to 255) or 'unspecified'
     colorspace:str       # how colours become luma and chroma, 'itu709' for one
@@ -145,6 +147,9 @@ def _decode_packets(
         yield packet, frames, fault
 
 # %% ../../nbs/4_video/05_reading.ipynb #de162d1a
+_TIMED_FORMATS = 'matroska,webm', 'mxf', 'flv', 'asf'  # the header says how long a file is
+
+
 def _header_seconds(
     container,       # of PyAV
 ) -> float|None:     # None where the header does not say
@@ -152,6 +157,21 @@ def _header_seconds(
     if container.duration is None: return None
     late = (container.start_time or 0) if 'matroska' in container.format.name else 0  # it counts from zero of its clock
     return (container.duration - late)/1e6
+
+
+def _promised_seconds(
+    container,       # of PyAV
+    stream,          # its pictures
+) -> float|None:     # None where the header speaks of the whole file only, or its end is no more than an estimate
+    "How long the pictures are."
+    name = container.format.name
+    if 'matroska' in name:
+        tags = {key.upper(): value for key, value in stream.metadata.items()}
+        clock = re.fullmatch(r'(\d+):(\d\d):(\d\d(?:\.\d+)?)', tags.get('DURATION', '').strip())
+        late = float((stream.start_time or 0)*stream.time_base)
+        if clock: return sum(float(part)*60**i for i, part in enumerate(reversed(clock.groups()))) - late
+    if name == 'avi' and stream.frames and stream.average_rate: return float(stream.frames/stream.average_rate)
+    return _header_seconds(container) if name in _TIMED_FORMATS and len(container.streams) == 1 else None
 
 
 def probe_video(
@@ -169,7 +189,7 @@ def probe_video(
             display_matrix(frame), stream.codec_context.name, frame.format.name,
             stream.average_rate or stream.guessed_rate or Fraction(25), stream.time_base, stream.frames,
             len(container.streams.audio), _list_removed_parts(container, stream),
-            _header_seconds(container),
+            _header_seconds(container), _promised_seconds(container, stream),
             Fraction(stream.codec_context.sample_aspect_ratio or 1), **_colour_tags(frame),
             interlaced=bool(frame.interlaced_frame), alpha=_has_alpha(frame, stream), chapters=starts)
 
@@ -265,12 +285,14 @@ class _FrameOrder(_FrameTimes):
     changes:dict = field(default_factory=dict)       # filled: number of a frame -> in what it differs from the last
     first:FrameKind|None = None                      # of the first frame, to which all others are brought
     kind:FrameKind|None = None                       # of the last frame, as it came
+    shapes:PixelShapes = field(default_factory=PixelShapes)  # of pixels
 
     def fit(self,
         frame,      # of PyAV, as decoded, the next to be given out
+        aspect:Fraction|None,  # of its pixels, as the decoder tells
     ) -> object:    # a frame of the first one's kind
         "A stream may change its size, turn, pixel format and colours at any frame."
-        own = kind_of_frame(frame)
+        own = kind_of_frame(frame, self.shapes.of_frame(frame.pts, aspect), self.kind)
         self.first = self.first or own
         if self.kind not in (None, own): self.changes[self.number] = describe_change(self.kind, own)
         self.kind = own
@@ -294,6 +316,7 @@ def _missing_frames(
 def _ordered_frames(
     order:_FrameOrder,  # changed
     frame,             # of PyAV, as decoded
+    aspect:Fraction|None,  # of its pixels, as the decoder tells
 ) -> Iterator:         # the frame, after those that are missing before it
     "A frame came out of the decoder."
     if frame.pts is None: raise VideoError(f"{order.path}: frame {order.number} has no time stamp")
@@ -303,7 +326,7 @@ def _ordered_frames(
     incomplete = frame.is_corrupt or frame.pts in order.corrupt_times
     yield from _missing_frames(order, frame.pts, order.last_frame or frame)
     if order.waiting: heappop(order.waiting)
-    order.last_frame = frame = order.fit(frame)
+    order.last_frame = frame = order.fit(frame, aspect)
     yield order.emit(frame, 'its picture is incomplete' if incomplete else '')
 
 # %% ../../nbs/4_video/05_reading.ipynb #511c55cc
@@ -326,8 +349,10 @@ def read_video_frames(
         for packet, frames, fault in _decode_packets(container, stream):
             if digest is not None and packet.size: digest.add(bytes(packet))
             order.packet_sent(packet, fault)
+            order.shapes.packet_sent(packet)
             there, left_out = there + bool(packet.size), left_out + bool(packet.is_discard)
-            for frame in frames: yield from _ordered_frames(order, frame)
+            aspect = stream.codec_context.sample_aspect_ratio
+            for frame in frames: yield from _ordered_frames(order, frame, aspect)
         if order.last_frame is not None: yield from _missing_frames(order, math.inf, order.last_frame)
         if not order.matched: there = order.number + left_out
         exact = 'mp4' in container.format.name  # its table counts frames; other headers guess, AVI's often too high

@@ -39,13 +39,15 @@ def read_frame(
     "Read one frame without decoding all frames before it."
     enough = lambda frame: frame.pts*frame.time_base >= seconds - Fraction(1, 1000)
     with open_video(Path(path)) as (container, stream):
-        kind = kind_of_frame(next(container.decode(stream)))
+        def aspect(): return Fraction(stream.codec_context.sample_aspect_ratio or 1)
+        first, own = kind_of_frame(next(container.decode(stream)), aspect()), None
         container.seek(int(seconds/stream.time_base), stream=stream)
         frame = next(container.decode(stream), None)
         late = frame is None or frame.pts is None or frame.pts*frame.time_base > seconds + Fraction(1, 1000)
         frames = () if late else chain([frame], container.decode(stream))
-        found = next(filter(enough, frames), None)
-        if found is not None: return fit_frame(found, kind_of_frame(found), kind)
+        for found in frames:
+            own = kind_of_frame(found, aspect(), own)
+            if enough(found): return fit_frame(found, own, first)
     last = None
     for last in read_video_frames(Path(path)):  # the seek went too far, or the end is near
         if enough(last): return last
