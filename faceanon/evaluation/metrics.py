@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Roc', 'roc', 'eer', 'auc', 'threshold_at_far', 'tar_at_far', 'verification_error', 'best_threshold', 'rank_k',
-           'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_by_identity_weights',
-           'student_interval', 'average_precision', 'match_boxes', 'mean_over_classes', 'frame_map']
+           'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_of_weighted_people',
+           'eer_by_identity_weights', 'student_interval', 'average_precision', 'match_boxes', 'mean_over_classes',
+           'frame_map']
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #f3a4df34
 import math
@@ -209,20 +210,16 @@ def bootstrap_interval(
     return tuple(float(v) for v in np.nanquantile(values, [(1-level)/2, (1+level)/2]))
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #met00002
-def eer_by_identity_weights(
-    embeddings:Float[Tensor, "n d"],  # one row a picture, finite
-    ids:Int[Tensor, "n"],             # who each row shows
-    bins:int=1024,                    # score steps of equal mass; the equal error rate is good to 1/bins
-    others:Float[Tensor, "n d"]|None=None, # of the same pictures in another state, as for `cross_pair_scores`; or none
-) -> tuple[int, Callable]:            # the number of people, and `statistic` for `bootstrap_interval`
-    "The equal error rate as a function of how often each person is drawn."
-    rows, (names, who) = _unit_rows(embeddings, ids), ids.unique(return_inverse=True)
-    columns = rows if others is None else _unit_rows(others, ids)
-    pairs = torch.ones(len(ids), len(ids), dtype=torch.bool)
-    people, (first, second) = len(names), (pairs.triu(1) if others is None else pairs.fill_diagonal_(False)).nonzero().T
-    scores = (rows @ columns.T)[first, second]
+def eer_of_weighted_people(
+    scores:Float[Tensor, "p"],  # of pairs, finite
+    first:Int[Tensor, "p"],     # whose the one picture or template of each pair is, from 0
+    second:Int[Tensor, "p"],    # whose the other is
+    people:int,                 # how many there are
+    bins:int=1024,              # score steps of equal mass; the equal error rate is good to 1/bins
+) -> Callable:                  # `statistic` for `bootstrap_interval`
+    "The equal error rate of any pairs as a function of how often each person is drawn."
     edges = scores.sort().values[torch.linspace(0, len(scores) - 1, bins + 1).long()[1:-1]]
-    cell = (who[first]*people + who[second])*bins + torch.searchsorted(edges, scores, right=True)
+    cell = (first*people + second)*bins + torch.searchsorted(edges, scores, right=True)
     table = torch.bincount(cell, minlength=people*people*bins).view(people, people, bins).flip(2).double()
     own = table.diagonal().T.clone()  # (people, bins), best score first
     table.diagonal().zero_()
@@ -233,7 +230,21 @@ def eer_by_identity_weights(
         far, tar = (F.pad(v.cumsum(0) / v.sum(), (1, 0)) for v in (other, same))
         return _crossing(far, tar)
 
-    return people, statistic
+    return statistic
+
+def eer_by_identity_weights(
+    embeddings:Float[Tensor, "n d"],  # one row a picture, finite
+    ids:Int[Tensor, "n"],             # who each row shows
+    bins:int=1024,                    # as for `eer_of_weighted_people`
+    others:Float[Tensor, "n d"]|None=None, # of the same pictures in another state, as for `cross_pair_scores`; or none
+) -> tuple[int, Callable]:            # the number of people, and `statistic` for `bootstrap_interval`
+    "`eer_of_weighted_people` for all pairs of pictures."
+    rows, (names, who) = _unit_rows(embeddings, ids), ids.unique(return_inverse=True)
+    columns = rows if others is None else _unit_rows(others, ids)
+    pairs = torch.ones(len(ids), len(ids), dtype=torch.bool)
+    first, second = (pairs.triu(1) if others is None else pairs.fill_diagonal_(False)).nonzero().T
+    scores = (rows @ columns.T)[first, second]
+    return len(names), eer_of_weighted_people(scores, who[first], who[second], len(names), bins)
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #49f158bb
 def student_interval(
