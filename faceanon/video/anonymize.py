@@ -25,6 +25,7 @@ from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_
 from .face_list import (mask_regions_header, read_sidecar, refuse_edited_list, sidecar_path,
                                       write_sidecar)
 from .film_identity import FilmDigest, file_mark
+from .film_metadata import removed_parts
 from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_in_pixels,
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_regions import check_region, paint_regions
@@ -35,6 +36,11 @@ from .tracking import FrameDetections, FrameFaces, track_faces
 from .uniform_frames import list_changes, uniform_pictures
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa81
+def _tags_of(path:Path) -> dict[str, str]:
+    "What a container says about itself."
+    with open_video(path) as (container, _): return dict(container.metadata)
+
+
 # between the last picture and the end in the header; from this on, the result reports it
 _EARLY_END_SECONDS, _EARLY_END_FRAMES = 1, 2
 
@@ -52,12 +58,12 @@ def _seconds_short(counts:dict, info:VideoInfo) -> float:
 def _summarize_counts(
     counts:dict,              # of `hiding._count_frame`
     info:VideoInfo,           # of the input
-    keep_metadata:bool,       # were the container's words kept?
+    written:dict,             # tags of the result
     changes:dict,             # number of a frame -> what has changed in the stream
 ) -> dict:                    # for people and for JSON
     "What the second pass did."
     return {key: counts[key] for key in ('frames', 'faces', 'kept', 'doubts', 'damaged')} | dict(
-        tracks=len(counts['tracks']), removed=[] if keep_metadata else list(info.removed),
+        tracks=len(counts['tracks']), removed=removed_parts(info.removed, written),
         ends_early=round(_seconds_short(counts, info), 2), changes=list_changes(changes))
 
 
@@ -105,7 +111,8 @@ def render_video(
         lost = counts['frames'] - dropped - packets
         if lost: raise VideoError(f"{path}: the encoder lost {lost} frames")
         _check_same_film(path, mark, film, digest)
-    return _summarize_counts(counts, info, encoding.keep_metadata, changes)
+        written = _tags_of(aside) if encoding.keep_metadata else {}
+    return _summarize_counts(counts, info, written, changes)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #aa899e36
 @contextmanager

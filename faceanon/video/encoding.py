@@ -20,7 +20,8 @@ from itertools import chain
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_stale_parts
-from .codec_headers import clean_private_data
+from .codec_headers import clean_private_data, is_header_packet
+from .film_metadata import keepable_tags
 from .media_files import open_media_for_writing
 from .reading import VideoError, VideoInfo, copy_timing
 from .steady_clock import steady_packets
@@ -89,6 +90,20 @@ def choose_pixel_format(
     return found
 
 # %% ../../nbs/4_video/08_encoding.ipynb #c9370b6a
+def _bare_packet(
+    packet,     # of PyAV, read
+    stream,     # of PyAV, that it is written to
+) -> object:    # another packet
+    "A packet without what travels beside it, where chained streams have their names: only how much of it is silence stays."
+    import av
+    bare = av.Packet(bytes(packet))
+    bare.pts, bare.dts, bare.duration = packet.pts, packet.pts if packet.dts is None else packet.dts, packet.duration
+    bare.time_base, bare.is_keyframe, bare.stream = packet.time_base, packet.is_keyframe, stream
+    if any(part.data_type == 'skip_samples' for part in packet.iter_sidedata()):
+        bare.set_sidedata(packet.get_sidedata('skip_samples'))
+    return bare
+
+
 def _copy_audio(
     audio_source,    # the input, opened
     out,             # PyAV's output container; gets the streams at once
@@ -100,12 +115,12 @@ def _copy_audio(
         header = s.codec_context.extradata
         cleaned = clean_private_data(s.codec_context.name, header)
         if cleaned != header: voices[s.index].codec_context.extradata = cleaned
+        voices[s.index].metadata.clear()
     def packets():
         for packet in steady_packets(audio_source, audio_source.streams.audio) if voices else ():
             if not packet.size: continue  # the empty packet that ends a stream
-            if packet.dts is None: packet.dts = packet.pts
-            packet.stream = voices[packet.stream.index]
-            yield packet
+            if is_header_packet(packet.stream.codec_context.name, bytes(packet)): continue
+            yield _bare_packet(packet, voices[packet.stream.index])
     return packets()
 
 
@@ -208,7 +223,7 @@ class EncodingConfig:
     crf:float=18              # quality of libx264, libx265 and libvpx, lower is better
     pix_fmt:str|None=None     # FFmpeg's name of a pixel format; None: as `choose_pixel_format` chooses
     audio:str='keep'          # 'keep' passes sound through as it is, 'drop' leaves it out, 'distort' lowers voices
-    keep_metadata:bool=False  # title, place, device and the like: names leak there too
+    keep_metadata:bool=False  # do times, the camera and the copyright stay?
 
     def __post_init__(self):
         if self.audio not in AUDIO_MODES:
@@ -291,12 +306,13 @@ def encode_video(
     ticks = str(source.time_base.denominator)
     # the index goes first, so that a player can begin before it has all
     exact = dict(video_track_timescale=ticks, movflags='+faststart') if aside.suffix.lower() in _MP4_KINDS else {}
+    if exact and encoding.keep_metadata: exact['movflags'] += '+use_metadata_tags'  # else the camera's are left out
     with open_media_for_writing(aside, exact) as out:
         first, count = next(shown, None), 0
         if first is None: raise VideoError("no frame is left to be written")
         pictures = _add_video_stream(out, source, info, codec, encoding)
         sound = AUDIO_MODES[encoding.audio](audio_source, out)
-        if encoding.keep_metadata: out.metadata.update(audio_source.metadata)
+        if encoding.keep_metadata: out.metadata.update(keepable_tags(audio_source.metadata))
         timed_sound = ((packet.dts*packet.time_base, packet) for packet in sound)
         for _, item in merge(timed_sound, _timed_frames(chain([first], shown), source.time_base), key=lambda at: at[0]):
             if isinstance(item, av.Packet):
