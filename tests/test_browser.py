@@ -129,7 +129,7 @@ from faceanon.interactive.review_widgets import review_widget
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import write_sidecar
 from faceanon.video.hiding import MASK_CONFIG
-from faceanon.video.reading import read_video_frames
+from faceanon.video.reading import describe_film, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 with av.open('film.mp4', 'w') as out:
@@ -141,7 +141,8 @@ with av.open('film.mp4', 'w') as out:
     out.mux(stream.encode())
 faces = tuple(TrackedFace(n, (x, 20., x + 16., 36.), .9, 'found') for n, x in enumerate((20., 80.)))
 rows = [FrameFaces(i, frame.pts, faces) for i, frame in enumerate(read_video_frames('film.mp4'))]
-write_sidecar('hidden.mp4.faces.jsonl', dict(video='film.mp4', width=128, height=64, detector='', enlarge=1.), rows)
+about = dict(video='film.mp4', width=128, height=64, detector='', enlarge=1., film=describe_film('film.mp4'))
+write_sidecar('hidden.mp4.faces.jsonl', about, rows)
 anonymize_video('film.mp4', 'hidden.mp4', MASK_CONFIG.method, None, sidecar='hidden.mp4.faces.jsonl')
 review_widget('film.mp4', 'hidden.mp4')
 '''

@@ -22,7 +22,7 @@ from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, sidecar_path, write_sidecar
 from faceanon.video.hiding import VIDEO_ON_DOUBT
 from faceanon.video.mask_shapes import MaskShape
-from faceanon.video.reading import DAMAGED_FRAME, VideoError, probe_video, read_video_frames
+from faceanon.video.reading import DAMAGED_FRAME, VideoError, describe_film, probe_video, read_video_frames
 
 av = pytest.importorskip('av')
 CONTEXT = multiprocessing.get_context('fork')
@@ -114,7 +114,7 @@ def test_damage_is_hidden_whatever_the_list_says(whole, tmp_path):
     with pytest.raises(VideoError, match='of another video'):
         anonymize_video(path, tmp_path/'p.mov', mask, None, sidecar=sidecar, chosen=dict(span=(50, 60)))
     assert not (tmp_path/'p.mov').exists(), "its packets are others"
-    write_sidecar(sidecar, {key: header[key] for key in header if key not in ('film', 'digest')}, rows)  # as older ones
+    write_sidecar(sidecar, header | dict(film=describe_film(path)), rows)
     report = anonymize_video(path, tmp_path/'p.mov', mask, None, sidecar=sidecar, chosen=dict(span=(50, 60)))
     after = shown(tmp_path/'p.mov')
     assert report['damaged'] == 2 and [light < 40 for light in after] == [i in (4, 9) for i in range(COUNT)]

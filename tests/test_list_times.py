@@ -9,7 +9,7 @@ from faceanon.video import anonymize
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.detecting import DETECTOR_FAILED
 from faceanon.video.face_list import read_sidecar, refuse_edited_list, write_sidecar
-from faceanon.video.reading import VideoError, read_video_frames
+from faceanon.video.reading import VideoError, describe_film, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 
@@ -38,7 +38,8 @@ def test_what_was_known_before_a_cut_does_not_limit_what_is_covered_after_it(tmp
     times = [frame.pts for frame in read_video_frames(film)]
     face = TrackedFace(0, (30., 20., 36., 26.), 1., 'found')
     rows = [FrameFaces(i, times[i], (face,)*(i < 6), i == 6, f'{DETECTOR_FAILED}: down'*(i >= 6)) for i in range(12)]
-    write_sidecar(listed, dict(video='a.mp4', width=96, height=80, detector='d', enlarge=1.), rows)
+    about = dict(video='a.mp4', width=96, height=80, detector='d', enlarge=1., film=describe_film(film))
+    write_sidecar(listed, about, rows)
     anonymize_video(film, tmp_path/'o.mp4', mask, sidecar=listed)
     assert max(bright(tmp_path/'o.mp4')[6:]) == 0
 

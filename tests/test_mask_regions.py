@@ -1,6 +1,7 @@
 "Regions that are always hidden, pictures in place of faces, results as a table, and an audit that saw nobody."
 import csv
 import io
+import json
 
 import av
 import numpy as np
@@ -13,10 +14,10 @@ from faceanon import cli
 from faceanon.models.face_detectors import Detections
 from faceanon.video import selection
 from faceanon.video.anonymize import anonymize_video
-from faceanon.video.face_list import read_sidecar
+from faceanon.video.face_list import read_sidecar, refuse_edited_list
 from faceanon.video.hiding import MethodConfig
 from faceanon.video.reading import probe_video, read_video_frames, upright_frame
-from faceanon.video.rerender import rerender_video
+from faceanon.video.rerender import preview_decisions, rerender_video
 
 
 class FindBright:
@@ -89,6 +90,30 @@ def test_a_later_rendering_by_the_list_hides_the_region_too(place):
     assert min(frame[35:45, 45:55].min() for frame in frames) > 220, "and shows who was decided to stay"
     anonymize_video(place/'a.mp4', place/'c.mp4', sidecar=place/'b.mp4.faces.jsonl')
     assert max(frame[9:29, 5:19].max() for frame in seen(place/'c.mp4')) < 40
+
+
+@pytest.mark.parametrize('out', ['b.mp4', 'c.mp4'])
+def test_a_region_that_is_added_to_a_list_is_stored_and_seen_in_the_review(place, out):
+    "With the list of another result, and with the result's own."
+    film(place/'a.mp4')
+    anonymize_video(place/'a.mp4', place/'b.mp4', find_faces=FindBright(), every=1)
+    for _ in range(2):
+        done = typed('anonymize', 'a.mp4', '-o', out, '--faces', 'b.mp4.faces.jsonl', '--mask-region', '4,8,20,30',
+                     '--overwrite')
+        assert done.exit_code == 0, done.output
+    own = place/f'{out}.faces.jsonl'
+    assert read_sidecar(own)[0]['mask_regions'] == [[[4, 8], [20, 30]]]
+    assert max(frame[9:29, 5:19].max() for frame in seen(place/out)) < 40
+    rerender_video(place/'a.mp4', place/out, own, [0], MethodConfig())
+    assert max(frame[9:29, 5:19].max() for frame in seen(place/out)) < 40
+    with pytest.raises(FileExistsError, match='may have been edited'): refuse_edited_list(own, overwrite=False)
+    for keep in ([], [0]):
+        shown = preview_decisions(place/'a.mp4', own, 3, keep, MethodConfig())
+        assert shown[9:29, 5:19].max() < 40 and shown[8:30, 24:28].min() > 60
+    lines = own.read_text().splitlines()
+    row = json.loads(lines[4]) | dict(doubt='track 0 was lost after frame 2')
+    own.write_text('\n'.join([*lines[:4], json.dumps(row), *lines[5:]]) + '\n')
+    assert preview_decisions(place/'a.mp4', own, 3, [], MethodConfig())[9:29, 5:19].max() < 40, "in doubt too"
 
 
 @pytest.mark.parametrize('kind', ['png', 'jpg', 'gif'])

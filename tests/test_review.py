@@ -20,7 +20,7 @@ from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, write_sidecar
 from faceanon.video.hiding import MASK_CONFIG, MethodConfig
 from faceanon.video.orientation import Orientation
-from faceanon.video.reading import VideoError, probe_video, read_video_frames
+from faceanon.video.reading import VideoError, describe_film, probe_video, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 av = pytest.importorskip('av')
@@ -79,7 +79,8 @@ class Films:
         self.folder, self.film = folder, draw(folder/name, voice=voice)
         self.hidden = folder/f'hidden{self.film.suffix}'
         self.listed = folder/f'{self.hidden.name}.faces.jsonl'
-        self.header = dict(video=name, width=SIZE[0], height=SIZE[1], detector='drawn', enlarge=1., note='mine')
+        self.header = dict(video=name, width=SIZE[0], height=SIZE[1], detector='drawn', enlarge=1., note='mine',
+                           film=describe_film(self.film))
         write_sidecar(self.listed, self.header, rows_of(self.film, **of_rows))
         anonymize_video(self.film, self.hidden, MASK_CONFIG.method, None, sidecar=self.listed)
 

@@ -148,8 +148,7 @@ def _video_options(
                   only=options['track_id'])
     named = {key: options[key] for key in ('codec', 'crf', 'pix_fmt', 'audio', 'every') if options[key] is not None}
     some = any([chosen['roi'], chosen['span'], chosen['min_face'], chosen['only']])
-    return named | dict(film_known=True, keep_metadata=options['keep_metadata'],
-                        on_doubt=options['on_doubt'], threads=2,
+    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'], threads=2,
                         overwrite=options['overwrite'], chosen=chosen if some else None,
                         regions=options['mask_region'],
                         sidecar=Path(options['faces']) if options['faces'] else None)

@@ -59,6 +59,7 @@ def _prepare_frames(
     doubts:dict,                 # number of a frame -> why it is not looked at, there before the frame is
     longest:int|None,            # side that larger frames are shrunk to, pixels
     changes:dict,                # number of a frame -> what has changed in the stream, there before the frame is
+    digest:FilmDigest,           # gets the scenes
 ) -> Iterator[_PreparedFrame]:    # a damaged frame starts no scene, a change does
     "What the detector sees of each frame, and where scenes start."
     first, frames = _peek(frames)
@@ -72,6 +73,7 @@ def _prepare_frames(
     for number, (small, pts, *kept) in enumerate(prefetch(prepared, map(writable_frame, frames))):
         if number in doubts: small = before
         cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
+        if small is not None and (cut or before is None): digest.add_scene(number, small)
         yield _PreparedFrame(FrameDetections(number, pts, None, (), cut), *kept)
         before = small
 
@@ -241,11 +243,13 @@ def _detect_in_frames(
     every:int=1,                 # look at each frame, each second one, .., and between them where two disagree
     batch:int=4,                 # frames the detector gets at once; fewer where they are large
     changes:dict={},             # noqa: B006  only read: number of a frame -> what has changed in the stream, a cut
+    digest:FilmDigest|None=None,  # gets the scenes
 ) -> Iterator[FrameDetections]:  # one a frame, for `tracking.track_faces`
     "Detect faces in a stream of frames."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     state = _StridedDetection(find_faces, doubts, every, batch)
-    for frame in _prepare_frames(frames, doubts, longest or getattr(find_faces, 'side', None), changes):
+    longest = longest or getattr(find_faces, 'side', None)
+    for frame in _prepare_frames(frames, doubts, longest, changes, digest or FilmDigest()):
         yield from state.push(frame)
     yield from state.flush()
 
@@ -308,7 +312,7 @@ def detect_and_track(
     info, doubts, changes = probe_video(path), {}, {}
     digest, late = FilmDigest(), {}
     frames = progress(read_video_frames(path, doubts, changes, digest))
-    seen = _detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes)
+    seen = _detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes, digest=digest)
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt))
             for row in track_faces(seen, info.width, info.height, **tracking))
     if chosen: rows = select_in_video(rows, info, chosen)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DAMAGED_FRAME', 'PREFETCH_FRAMES', 'VideoError', 'VideoInfo', 'open_video', 'probe_video', 'digest_of_start',
-           'describe_video', 'copy_timing', 'replacement_frame', 'read_video_frames', 'upright_frame', 'writable_frame',
-           'prefetch']
+           'describe_film', 'describe_video', 'copy_timing', 'replacement_frame', 'read_video_frames', 'upright_frame',
+           'writable_frame', 'prefetch']
 
 # %% ../../nbs/4_video/05_reading.ipynb #6e18acf4
 import math
@@ -204,6 +204,17 @@ def digest_of_start(
             if packet.size: digest.add(bytes(packet))
             if digest.started: break
     return digest.start
+
+
+def describe_film(
+    path:Path,      # a video
+) -> dict:          # as `FilmDigest.describe`, without scenes
+    "What the header of a list of faces says about its film: for lists that are made elsewhere."
+    digest = FilmDigest()
+    with open_video(path) as (container, stream):
+        for packet in container.demux(stream):
+            if packet.size: digest.add(bytes(packet))
+    return digest.describe()
 
 # %% ../../nbs/4_video/05_reading.ipynb #de162ds1
 def describe_video(

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from .anonymize import render_video
+from .anonymize import read_matching_sidecar, render_video
 from .detecting import CONTEXT_FRAMES
 from .encoding import refuse_input_as_output
 from .hiding import (MethodConfig, cover_doubtful_frame, last_known_boxes, render_frames,
                                    with_temporal_context)
+from .mask_regions import paint_regions
 from .orientation import Orientation
 from .reading import VideoError, VideoInfo, open_video, probe_video, read_video_frames, upright_frame
 from .review import LOST_TRACK_NOTE, format_time, join_numbers, read_video_summary
@@ -143,6 +144,13 @@ def _drop_settled_doubts(
         yield FrameFaces(row.frame, row.pts, row.faces, row.cut, '; '.join(notes))
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw47
+def _read_header(sidecar:str|Path) -> dict:
+    "The first line of a list, checked."
+    with Path(sidecar).open('rb') as lines: header = json.loads(next(lines, b'null'))
+    check_sidecar_header(header)
+    return header
+
+
 def preview_decisions(
     path:str|Path,        # the original video
     sidecar:str|Path,     # its list of faces
@@ -151,7 +159,7 @@ def preview_decisions(
     config:MethodConfig,  # method and shape
     longest:int=640,      # pixels: larger frames are shrunk to this side
 ) -> UInt8[np.ndarray, "h w 3"]:  # RGB, upright; where the method fails, the places are masked
-    "Render one frame as `rerender_video` would; doubts are covered by the mask."
+    "Render one frame as `rerender_video` would, with its regions; doubts are covered by the mask."
     keep, first = frozenset(keep), max(0, number - CONTEXT_FRAMES)
     near = _drop_settled_doubts(mark_kept_tracks(_read_rows(sidecar, first, number + CONTEXT_FRAMES), keep), keep)
     row, before, after = next(one for one in with_temporal_context(near) if one[0].frame == number)
@@ -160,9 +168,10 @@ def preview_decisions(
     if row.doubt:
         known, enlarge = last_known_boxes(row, before, after), max(2., config.mask_shape.enlarge)
         shown = cover_doubtful_frame(frame, known, None, 'mask', row.doubt, enlarge)
-        return _picture(shown, longest, info.orientation)
-    counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, ends=0, tracks=set())
-    shown = next(render_frames([frame], [row], config, 'mask', counts, {}))
+    else:
+        counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, ends=0, tracks=set())
+        shown = next(render_frames([frame], [row], config, 'mask', counts, {}))
+    shown = next(paint_regions([shown], _read_header(sidecar).get('mask_regions', ()), info.orientation))
     return _picture(shown, longest, info.orientation)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw50
@@ -207,7 +216,7 @@ def rerender_video(
     refuse_input_as_output(path, out)
     read_video_summary(path, sidecar)
     options = dict(audio=detect_audio_mode(path, out)) | options
-    header, rows = read_sidecar(sidecar)
+    header, rows = read_matching_sidecar(path, sidecar)
     with tempfile.TemporaryDirectory(prefix=f'.{sidecar.name}.', dir=sidecar.parent) as folder:
         aside = Path(folder, 'new')
         try: write_sidecar(aside, header, apply_decisions(rows, keep))
