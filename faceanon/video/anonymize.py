@@ -55,7 +55,7 @@ def _seconds_short(counts:dict, info:VideoInfo) -> float:
     short = (info.duration or 0) - length
     return short if short > _EARLY_END_SECONDS else 0
 
-
+# %% ../../nbs/4_video/09_anonymize.ipynb #2054fa83
 def _summarize_counts(
     counts:dict,              # of `hiding._count_frame`
     info:VideoInfo,           # of the input
@@ -67,7 +67,7 @@ def _summarize_counts(
         tracks=len(counts['tracks']), removed=removed_parts(info.removed, written),
         ends_early=round(_seconds_short(counts, info), 2), changes=list_changes(changes))
 
-
+# %% ../../nbs/4_video/09_anonymize.ipynb #2054fa84
 def _check_scenes(
     frames:Iterable,    # of PyAV, from the first on
     scenes:dict,        # number of a frame -> code, of `noted_scenes`

@@ -103,7 +103,7 @@ def _bare_packet(
         bare.set_sidedata(packet.get_sidedata('skip_samples'))
     return bare
 
-
+# %% ../../nbs/4_video/08_encoding.ipynb #c9370b6c
 def _copy_audio(
     audio_source,    # the input, opened
     out,             # PyAV's output container; gets the streams at once
@@ -123,7 +123,7 @@ def _copy_audio(
             yield _bare_packet(packet, voices[packet.stream.index])
     return packets()
 
-
+# %% ../../nbs/4_video/08_encoding.ipynb #c9370b6d
 def _drop_audio(
     audio_source,    # not used
     out,             # not used

@@ -8,7 +8,6 @@ __all__ = ['fits_scene', 'noted_scenes', 'FilmDigest', 'file_mark']
 # %% ../../nbs/4_video/33_film_identity.ipynb #fi02
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +30,7 @@ def _bright_places(
     step = places - places.mean()
     return step > 0, step.abs() > _SURE_STEP
 
-
+# %% ../../nbs/4_video/33_film_identity.ipynb #fi04a
 def fits_scene(
     code:str,                          # of `FilmDigest`: 16 bits, in hexadecimal
     thumbnail:Float[Tensor, "3 h w"],  # of a frame, RGB in [0, 1]
@@ -54,7 +53,7 @@ def noted_scenes(
             raise ValueError(f"a scene must be the number of a frame and four hexadecimal digits, got {str(one)[:50]}")
     return dict(scenes)
 
-
+# %% ../../nbs/4_video/33_film_identity.ipynb #fi04b
 @dataclass
 class FilmDigest:
     "All packets of a film's pictures so far, as two digests, and where its scenes begin."
@@ -85,7 +84,7 @@ class FilmDigest:
 
     def is_of(self,
         film:dict,   # as `describe` gives it, of a list
-    ) -> bool:
+    ) -> bool:       # not a packet more or less
         "Are these exactly the packets of that film?"
         return (film.get('start'), film.get('packets')) == (self.start, self.whole.hexdigest())
 
@@ -94,7 +93,7 @@ class FilmDigest:
         "Have the first few packets been added?"
         return self.count >= _START_PACKETS
 
-
+# %% ../../nbs/4_video/33_film_identity.ipynb #fi04c
 def file_mark(
     path:Path,            # a file
 ) -> tuple[int, ...]:     # size, time of the last change, inode and device
