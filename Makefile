@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures tables test reproduce train real peers gpu lab docs clean
+.PHONY: figures tables test reproduce train drawn real peers gpu lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
@@ -48,6 +48,10 @@ test: $(INSTALLED)
 train: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/01_train.ipynb)
 
+# Trains the M of the world that draws faces, three seeds; goes on from runs/. Best on a GPU, with FACEANON_PRESET=real.
+drawn: $(INSTALLED)
+	$(call run_notebooks,nbs/reproduce/18_train_drawn.ipynb nbs/reproduce/17_unmet_detectors.ipynb)
+
 # Recomputes every number of the embedded world and redraws every figure.
 reproduce: train
 	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
@@ -64,10 +68,12 @@ peers: export FACEANON_PRESET := real
 peers: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb nbs/reproduce/13_trackers.ipynb)
 
-# What only a CUDA device can tell: speed of M and of training against its own rate of matrix products.
+# What only a CUDA device can tell: speed of M and of training against its own rate of matrix products. Then the M that draws
+# trains for FACEANON_SECONDS; call it again to go on.
 gpu: export FACEANON_PRESET := paper
+gpu: export FACEANON_SECONDS ?= 300
 gpu: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb)
+	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb nbs/reproduce/18_train_drawn.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
