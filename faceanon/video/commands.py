@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from ..atomic import atomic_write, only_writer, part_folder, remove_stale_parts
 from ..config import pick_device
-from ..faces import replace_faces, resize, to_uint8
+from ..faces import replace_faces, resize
 from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_metadata, released_anonymizers,
                                         with_fixed_noise)
 from ..models.baselines import BASELINES, StochasticMethod, blur, change_in_boxes
@@ -39,7 +39,7 @@ from .audit import audit_frames
 from .audit_report import audit_html
 from .camera import record_camera
 from .image_files import is_animation, read_image_file
-from .image_frames import to_rgb
+from .image_frames import to_rgb, to_rgb_bytes
 from .images import IMAGE_ON_DOUBT, anonymize_image
 from .mask_shapes import MaskShape
 from .media_kinds import is_image
@@ -351,7 +351,7 @@ def _media_frames(
     changes:dict|None=None,  # filled: number of a frame -> what has changed in the stream
 ) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
-    if is_image(path): yield from (to_uint8(to_rgb(sheet))[0] for sheet in read_image_file(path).frames)
+    if is_image(path): yield from (to_rgb_bytes(sheet)[0] for sheet in read_image_file(path).frames)
     else:
         way = probe_video(Path(path)).orientation
         for frame in read_video_frames(Path(path), {}, changes):

@@ -92,6 +92,7 @@ def anonymize_image(
     moving = len(picture.frames) > 1 and kind in ANIMATION_FORMATS
     hide = hide_in_animation if moving else _hide_in_pages
     sheets, boxes, greyed, faults = hide(picture.frames, find_faces, method, mask_shape)
+    getattr(find_faces, 'release_memory', lambda: None)()  # an encoder needs as much
     sheets = [paint_sheet(sheet, regions) for sheet in sheets]
     if faults and on_doubt == 'stop':
         number, error = next(iter(faults.items()))

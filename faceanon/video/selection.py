@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..faces import align_faces
+from ..faces import align_faces, to_float
 from ..models.face_detectors import (CenterFace, Detections, YuNet, detect_faces, surely_other_person,
                                             surely_same_person)
 from ..models.mobilefacenet import load_mobilefacenet
 from .image_files import read_image_file
-from .image_frames import to_rgb
+from .image_frames import to_rgb_bytes
 from .inputs import UsageProblem
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse05
@@ -38,6 +38,20 @@ def detector_from_option(
     raise UsageProblem(f"--detector must be centerface or yunet:PATH, got {words!r}")
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07
+def _aligned_face(
+    frame:Tensor,      # `(1, 3, h, w)`, uint8 or in [0, 1]
+    landmarks:Tensor,  # `(5, 2)`, x, y in pixels of the frame
+) -> Tensor:           # `(1, 3, 112, 112)`, in [0, 1]
+    "One face as a recognizer wants it; only its surroundings become floats."
+    low, high = landmarks.amin(0), landmarks.amax(0)
+    room, limit = 3*(high - low).max() + 8, landmarks.new_tensor(frame.shape[:1:-1])
+    x1, y1 = (low - room).floor().clamp(min=0).minimum(limit - 1).long().tolist()
+    x2, y2 = (high + room).ceil().minimum(limit).long().tolist()
+    part = frame[..., y1:max(y2, y1 + 1), x1:max(x2, x1 + 1)].cpu()
+    part = to_float(part) if part.dtype == torch.uint8 else part
+    return align_faces(part, landmarks[None] - landmarks.new_tensor([x1, y1]), (112, 112))
+
+
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
     kept = None  # the faces left out at the last call, as `Detections`
@@ -56,7 +70,21 @@ class SelectiveDetector:
         frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
     ) -> Detections:    # faces to be hidden
         "Find faces, without those that stay visible."
-        found = detect_faces(self.find, frames)
+        return self._choose(frames, detect_faces(self.find, frames))
+
+    def detect_uint8(self,
+        frames:Tensor,        # `(b, 3, h, w)`, RGB, on the CPU, as a video has them
+        whole:int|None=None,  # longer side of the frames these are cut out of, pixels; None: they are whole
+    ) -> Detections:          # faces to be hidden
+        "The same for bytes."
+        cut = whole is not None and hasattr(self.find, 'detect_uint8')
+        return self._choose(frames, self.find.detect_uint8(frames, whole) if cut else detect_faces(self.find, frames))
+
+    def release_memory(self) -> None:  # nothing
+        "Free what the detector holds until the next call."
+        getattr(self.find, 'release_memory', lambda: None)()
+
+    def _choose(self, frames:Tensor, found:Detections) -> Detections:
         box, hide = found.boxes[:, 1:], torch.ones(len(found.boxes), dtype=torch.bool)
         hide &= (box[:, 2:] - box[:, :2]).amax(1) >= self.min_face
         if self.roi: hide &= (box[:, :2] < box.new_tensor(self.roi[2:])).all(1) & (
@@ -64,9 +92,8 @@ class SelectiveDetector:
         if self.stays:
             for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
                 n = int(found.boxes[i, 0])
-                hide[i] = not self.stays(align_faces(frames[n:n+1].cpu(), found.landmarks[i:i+1], (112, 112)))[0]
-        chosen, self.kept = (Detections(found.boxes[which], found.scores[which], found.landmarks[which])
-                             for which in (hide, ~hide))
+                hide[i] = not self.stays(_aligned_face(frames[n:n+1], found.landmarks[i]))[0]
+        chosen, self.kept = found[hide], found[~hide]
         self.kept_count += len(self.kept.boxes)
         return chosen
 
@@ -88,11 +115,11 @@ def _reference_faces(
     "Faces of the people to recognize. A picture without a face is a ValueError."
     faces = []
     for path in paths:
-        frame = to_rgb(read_image_file(path).frames[0])
+        frame = to_rgb_bytes(read_image_file(path).frames[0])
         found = detect_faces(detector, frame)
         if not len(found.boxes): raise ValueError(f"{path}: no face is found in it")
         largest = (found.boxes[:, 3:] - found.boxes[:, 1:3]).prod(1).argmax()
-        faces.append(align_faces(frame, found.landmarks[largest][None], (112, 112)))
+        faces.append(_aligned_face(frame, found.landmarks[largest]))
     return torch.cat(faces)
 
 
