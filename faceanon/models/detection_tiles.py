@@ -28,18 +28,19 @@ def _coarser_sides(
 
 # %% ../../nbs/2_method/20_detection_tiles.ipynb #dtt00009
 _WHOLE_PIXELS = 2**21                  # that a network sees at once: 1080p, in 500 MB
-_TILE_SIDE, _TILE_OVERLAP = 1024, 128  # pixels of what a network sees
+_TILE_SIDE, _TILE_OVERLAP, _TILE_MULTIPLE = 1024, 112, 32  # pixels of what a network sees
 
 
 def _spans(
     length:int,    # of a side, pixels
     scale:float,   # by which it will be enlarged
 ) -> list[tuple[int, int]]:  # start and end of each
-    "Equal overlapping spans that cover a side."
-    side, overlap = _TILE_SIDE/scale, min(length, math.ceil(_TILE_OVERLAP/scale))
-    count = max(1, math.ceil((length - overlap)/(side - overlap)))
-    step = (length - overlap)/count
-    return [(math.floor(i*step), min(length, math.ceil((i + 1)*step) + overlap)) for i in range(count)]
+    "Equal overlapping spans that cover a side, of sizes that need no padding."
+    overlap, multiple = (max(1, round(pixels/scale)) for pixels in (_TILE_OVERLAP, _TILE_MULTIPLE))
+    count = max(1, math.ceil((length - overlap)/(_TILE_SIDE/scale - overlap)))
+    span = min(length, math.ceil(((length - overlap)/count + overlap)/multiple)*multiple)
+    starts = [round(i*(length - span)/max(1, count - 1)) for i in range(count)]
+    return [(start, start + span) for start in starts]
 
 
 def _tiles(

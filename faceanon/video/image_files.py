@@ -98,7 +98,7 @@ def _plain(image:Image.Image) -> Image.Image:
 
 def _sheet_of(image:Image.Image, about:dict) -> ImageFrame:
     image = _plain(image)
-    pixels = np.asarray(image)
+    pixels = np.array(image)  # its own, which torch may share
     if image.mode.startswith('I'): pixels = pixels.astype(np.uint16)
     if image.mode not in ('LA', 'RGBA'): return ImageFrame(pixels, None, about)
     return ImageFrame(pixels[..., :-1].squeeze(2) if image.mode == 'LA' else pixels[..., :3], pixels[..., -1], about)

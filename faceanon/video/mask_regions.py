@@ -118,8 +118,9 @@ def paint_sheet(
     regions:Iterable,     # of points, pixels
 ) -> ImageFrame:          # a copy where there are regions
     "Hide regions in a picture: black, and opaque."
-    regions, colours, alpha = tuple(regions), sheet.colours.copy(), sheet.alpha
+    regions = tuple(regions)
     if not regions: return sheet
+    colours, alpha = sheet.colours.copy(), sheet.alpha
     hidden = _region_pixels(regions, *colours.shape[:2])
     colours[hidden] = [0, 0, 0, 255] if colours.ndim == 3 and colours.shape[2] == 4 else 0
     if alpha is not None: alpha = np.where(hidden, np.iinfo(alpha.dtype).max, alpha).astype(alpha.dtype)
