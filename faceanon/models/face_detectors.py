@@ -179,8 +179,19 @@ class CenterFace(_CenterFaceNetwork):
         "Boxes of all faces."
         return self.detect(frames).boxes
 
+# %% ../../nbs/2_method/06_face_detectors.ipynb #scl00005
+class _YuNetNetwork:
+    "YuNet's network on frames of one size."
+    def _look(self, frames:Tensor, side:int|None) -> Detections:
+        pictures, scale = resize_and_pad(to_float(frames) if frames.dtype == torch.uint8 else frames, side)
+        rows = [_yunet_rows(self._net, picture) for picture in pictures]
+        frame = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(r) for r in rows]))
+        start, side, points, scores = torch.cat(rows).split([2, 2, 10, 1], 1)
+        corners = torch.cat([start, start + side], 1)/scale.repeat(2)
+        return clip_detections(frame, corners, scores[:, 0], points.unflatten(1, (5, 2))/scale, *frames.shape[2:])
+
 # %% ../../nbs/2_method/06_face_detectors.ipynb #d2763515
-class YuNet:
+class YuNet(_YuNetNetwork):
     "Finds faces with OpenCV's `FaceDetectorYN` (Wu et al. 2023). Called as a `FaceDetector` it gives boxes only."
     def __init__(self,
         path:str|Path,       # ONNX file of the network
@@ -207,14 +218,6 @@ class YuNet:
         if not frames.numel(): return empty_detections()
         side = self.side and max(1, round(self.side*max(frames.shape[2:])/(whole or max(frames.shape[2:]))))
         return look_at_all_sizes(self._look, frames, side)
-
-    def _look(self, frames:Tensor, side:int|None) -> Detections:
-        pictures, scale = resize_and_pad(to_float(frames) if frames.dtype == torch.uint8 else frames, side)
-        rows = [_yunet_rows(self._net, picture) for picture in pictures]
-        frame = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(r) for r in rows]))
-        start, side, points, scores = torch.cat(rows).split([2, 2, 10, 1], 1)
-        corners = torch.cat([start, start + side], 1)/scale.repeat(2)
-        return clip_detections(frame, corners, scores[:, 0], points.unflatten(1, (5, 2))/scale, *frames.shape[2:])
 
     def __call__(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]

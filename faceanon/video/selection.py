@@ -52,6 +52,18 @@ def _aligned_face(
     return align_faces(part, landmarks[None] - landmarks.new_tensor([x1, y1]), (112, 112))
 
 
+def _hidden_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> Tensor:
+    "Which faces of `found` do not stay visible, by the rules of `SelectiveDetector`."
+    box, hide = found.boxes[:, 1:], torch.ones(len(found.boxes), dtype=torch.bool)
+    hide &= (box[:, 2:] - box[:, :2]).amax(1) >= min_face
+    if roi: hide &= (box[:, :2] < box.new_tensor(roi[2:])).all(1) & (box[:, 2:] > box.new_tensor(roi[:2])).all(1)
+    if stays:
+        for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
+            n = int(found.boxes[i, 0])
+            hide[i] = not stays(_aligned_face(frames[n:n+1], found.landmarks[i]))[0]
+    return hide
+
+# %% ../../nbs/4_video/18_selection.ipynb #vbse07b
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
     kept = None  # the faces left out at the last call, as `Detections`
@@ -85,14 +97,7 @@ class SelectiveDetector:
         getattr(self.find, 'release_memory', lambda: None)()
 
     def _choose(self, frames:Tensor, found:Detections) -> Detections:
-        box, hide = found.boxes[:, 1:], torch.ones(len(found.boxes), dtype=torch.bool)
-        hide &= (box[:, 2:] - box[:, :2]).amax(1) >= self.min_face
-        if self.roi: hide &= (box[:, :2] < box.new_tensor(self.roi[2:])).all(1) & (
-            box[:, 2:] > box.new_tensor(self.roi[:2])).all(1)
-        if self.stays:
-            for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
-                n = int(found.boxes[i, 0])
-                hide[i] = not self.stays(_aligned_face(frames[n:n+1], found.landmarks[i]))[0]
+        hide = _hidden_faces(frames, found, self.roi, self.min_face, self.stays)
         chosen, self.kept = found[hide], found[~hide]
         self.kept_count += len(self.kept.boxes)
         return chosen
