@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+# %% ../../nbs/4_video/20_commands.ipynb #vbco02b
 from ..atomic import atomic_write, only_writer, part_folder, remove_stale_parts
 from ..config import pick_device
 from ..faces import replace_faces, resize

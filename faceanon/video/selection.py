@@ -52,8 +52,14 @@ def _aligned_face(
     return align_faces(part, landmarks[None] - landmarks.new_tensor([x1, y1]), (112, 112))
 
 
-def _hidden_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> Tensor:
-    "Which faces of `found` do not stay visible, by the rules of `SelectiveDetector`."
+def _find_in(detector:Callable, frames:Tensor, whole:int|None) -> Detections:
+    "In frames, or in parts of frames whose longer side is `whole`."
+    part = whole is not None and hasattr(detector, 'detect_uint8')
+    return detector.detect_uint8(frames, whole) if part else detect_faces(detector, frames)
+
+
+def _split_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> tuple:
+    "Faces to be hidden, and faces that stay visible, by the rules of `SelectiveDetector`."
     box, hide = found.boxes[:, 1:], torch.ones(len(found.boxes), dtype=torch.bool)
     hide &= (box[:, 2:] - box[:, :2]).amax(1) >= min_face
     if roi: hide &= (box[:, :2] < box.new_tensor(roi[2:])).all(1) & (box[:, 2:] > box.new_tensor(roi[:2])).all(1)
@@ -61,13 +67,12 @@ def _hidden_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:floa
         for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
             n = int(found.boxes[i, 0])
             hide[i] = not stays(_aligned_face(frames[n:n+1], found.landmarks[i]))[0]
-    return hide
+    return found[hide], found[~hide]
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07b
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
-    kept = None  # the faces left out at the last call, as `Detections`
-    kept_count = 0  # faces left out at all calls so far
+    kept, kept_count = None, 0  # faces left out at the last call, as `Detections`; how many at all calls so far
 
     def __init__(self,
         detector:Callable,                          # any
@@ -89,16 +94,14 @@ class SelectiveDetector:
         whole:int|None=None,  # longer side of the frames these are cut out of, pixels; None: they are whole
     ) -> Detections:          # faces to be hidden
         "The same for bytes."
-        cut = whole is not None and hasattr(self.find, 'detect_uint8')
-        return self._choose(frames, self.find.detect_uint8(frames, whole) if cut else detect_faces(self.find, frames))
+        return self._choose(frames, _find_in(self.find, frames, whole))
 
     def release_memory(self) -> None:  # nothing
         "Free what the detector holds until the next call."
         getattr(self.find, 'release_memory', lambda: None)()
 
     def _choose(self, frames:Tensor, found:Detections) -> Detections:
-        hide = _hidden_faces(frames, found, self.roi, self.min_face, self.stays)
-        chosen, self.kept = found[hide], found[~hide]
+        chosen, self.kept = _split_faces(frames, found, self.roi, self.min_face, self.stays)
         self.kept_count += len(self.kept.boxes)
         return chosen
 
