@@ -25,7 +25,7 @@ setup(
     package_data={name: ['weights/*.safetensors', 'weights/SHA256SUMS', 'weights/README.md']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('attack', 'train', 'dev')},
+    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('attack', 'train', 'ray', 'dev')},
     entry_points={'console_scripts': cfg.get('console_scripts', '').split(), 'nbdev': [f'{name}={name}._modidx:d']},
     zip_safe=False,
 )

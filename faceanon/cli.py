@@ -29,6 +29,7 @@ _EXIT_CODES = ("Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 c
               "4 audit above --max-leak, 5 audit with --max-leak that saw no face and measured nothing, 130 stopped.")
 _SHAPES = 'box', 'ellipse'
 _AUDIO = 'keep', 'drop', 'distort'
+_ENGINES = 'local', 'ray'
 _DOUBTS = 'mask', 'stop', 'hold', 'drop-frame', 'blur-frame'
 _PRESETS = 'toy', 'small', 'real', 'paper'
 
@@ -55,6 +56,17 @@ def _parse_span(
     span = tuple(map(seconds, found.groups())) if found else (0, 0)
     if span[0] >= span[1]: raise click.UsageError(f"--time must be like 00:10-01:30, the start first, got {text!r}")
     return span
+
+
+def _parse_shard(
+    text:str|None,   # '3/16'
+) -> tuple|None:     # (3, 16)
+    "Read which part of how many. A click.UsageError if it is none."
+    if text is None: return None
+    found = re.fullmatch(r'(\d{1,9})/(\d{1,9})', text.strip())
+    index, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= index <= count: raise click.UsageError(f"--shard must be like 3/16, from 1/16 to 16/16, got {text!r}")
+    return index, count
 
 
 def _parse_mask_regions(
@@ -259,6 +271,17 @@ _result_options = _stack(
     click.option('--csv', is_flag=True, help="results as one table, CSV on the standard output"),
     click.option('--quiet', is_flag=True, help="print only what failed"))
 
+_many_options = _stack(
+    click.option('--jobs', type=click.IntRange(1), default=1, show_default=True,
+                 help="files at the same time, each in a process of its own"),
+    click.option('--engine', type=click.Choice(_ENGINES), default='local', show_default=True,
+                 help="where these processes are: here, or on a Ray cluster (pip install 'faceanon[ray]')"),
+    click.option('--manifest', help="list of `faceanon manifest`: finished films are noted in -o FOLDER and left out, "
+                                    "failed ones are tried twice"),
+    click.option('--shard', callback=lambda context, option, text: _parse_shard(text),
+                 help="I/N: only the I-th of N equal parts of --manifest"),
+    click.option('--retry', is_flag=True, help="with --manifest: try films again that failed twice"))
+
 # %% ../nbs/4_video/21_cli.ipynb #vbcl14
 # \b: click keeps these lines as they are
 _METHODS_HELP = '\n'.join([
@@ -276,9 +299,11 @@ _METHODS_HELP = '\n'.join([
 @_choice_options
 @_video_options
 @_result_options
+@_many_options
 @_exit_on_error
 def _anonymize(**options) -> int:
     from faceanon.video.commands import anonymize_jobs, plan_run
+    from faceanon.video.many_films import anonymize_many
     run = plan_run(options)
     about = dict(method=run.method.description, device=run.method.device, detector=options['detector'])
     _print_message('; '.join(f'{key}: {value}' for key, value in about.items()), options)
@@ -286,7 +311,8 @@ def _anonymize(**options) -> int:
         _print_message(f"{options['method']}: {note_for_method(options['method'])}", options)
     rows = [*run.faults]
     for row in rows: _print_message(_describe_result(row), options, always=True)
-    for row in anonymize_jobs(run):
+    apart = not options['dry_run'] and (options['manifest'] or options['jobs'] > 1 or options['engine'] != 'local')
+    for row in (anonymize_many if apart else anonymize_jobs)(run):
         rows.append(row)
         if row.get('skipped'): continue
         if options['dry_run']: _print_message(_describe_dry_run(row), options, always=True)
@@ -299,6 +325,38 @@ def _anonymize(**options) -> int:
     if options['json']: _print_line(dumps(about, indent=1))
     if options['csv']: _print_line(_format_csv(rows).rstrip())
     return int(failed > 0)
+
+# %% ../nbs/4_video/21_cli.ipynb #mncl02
+@app.command('manifest', epilog=_EXIT_CODES)
+@click.argument('folder')
+@click.option('-o', '--out', required=True, help="the list, FILMS.jsonl")
+@click.option('--quiet', is_flag=True)
+@_exit_on_error
+def _manifest(folder, out, quiet) -> int:
+    "List a folder's pictures and films with lengths and content hashes, for `anonymize --manifest`."
+    from faceanon.video.manifest import make_manifest, write_manifest
+    rows, faults = make_manifest(folder)
+    write_manifest(out, rows)
+    broken = [dict(ok=False, input=row.path, error=row.error) for row in rows if row.error]
+    for fault in broken + faults: _print_message(_describe_result(fault), dict(quiet=quiet), always=True)
+    hours = sum(row.seconds for row in rows)/3600
+    _print_message(f'{len(rows)} files, {hours:.2f} hours of film -> {out}', dict(quiet=quiet))
+    return int(bool(broken or faults))
+
+
+@app.command('report', epilog=_EXIT_CODES)
+@click.argument('manifest')
+@click.argument('out')
+@click.option('--postfix', default='', help="as for the run")
+@click.option('--json', is_flag=True, help="a row for each film, as JSON on the standard output")
+@_exit_on_error
+def _report(manifest, out, postfix, json) -> int:
+    "Where each film of a manifest stands, by the records of all shards in the folder OUT. Exit code 1 unless all are done."
+    from faceanon.video.many_films import report_rows, summarize_report
+    from faceanon.video.manifest import read_manifest
+    rows = report_rows(read_manifest(manifest), out, postfix)
+    for line in [dumps(rows, indent=1)] if json else map(printable, summarize_report(rows)): _print_line(line)
+    return int(any(row['state'] not in ('done', 'changed') for row in rows))
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl16
 @app.command('audit', epilog=_EXIT_CODES)
@@ -316,8 +374,8 @@ def _audit(anonymized, original, html, max_leak, json, **options) -> int:
         raise UsageProblem("--max-leak needs --original: without it no leak is known")
     if max_leak is not None and not 0 <= max_leak <= 1:
         raise UsageProblem(f"--max-leak must be from 0 to 1, got {max_leak}")
+    from faceanon.video.audit_files import audit_file, write_audit_page
     from faceanon.video.audit_report import exceeds_max_leak, nothing_measured, summarize_audit
-    from faceanon.video.commands import audit_file, write_audit_page
     audit = audit_file(anonymized, original, **options)
     if html: write_audit_page(html, audit, anonymized)
     for change in audit['changes']: _print_line(f'the picture changes at {change}', err=True)

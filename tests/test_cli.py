@@ -17,7 +17,7 @@ from faceanon import cli, config
 from faceanon.models import face_detectors
 from faceanon.models.anonymizer import released_anonymizers
 from faceanon.models.face_detectors import Detections
-from faceanon.video import commands, selection
+from faceanon.video import audit_files, commands, selection
 from faceanon.video.hiding import MASK_CONFIG
 from faceanon.video.method_notes import METHOD_NOTES
 
@@ -653,7 +653,7 @@ def test_an_audit_looks_with_another_detector_where_it_can(place, monkeypatch):
     assert detectors(*named, '--detector', 'centerface')[0]['name'] == 'CenterFace'
     used, notes, _ = detectors()
     assert used == dict(name='CenterFace', hidden_by=None) and 'is not known' in notes
-    assert commands.independent_detector('YuNet') == 'centerface'
+    assert audit_files.independent_detector('YuNet') == 'centerface'
 
 
 def test_an_audit_refuses_the_list_of_another_film(place):

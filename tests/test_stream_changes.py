@@ -7,7 +7,7 @@ import torch
 
 from faceanon.models.baselines import BASELINES
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
-from faceanon.video.commands import audit_file
+from faceanon.video.audit_files import audit_file
 from faceanon.video.encoding import EncodingConfig, encode_video
 from faceanon.video.face_list import read_sidecar, sidecar_path
 from faceanon.video.orientation import nearest_orientation
@@ -139,7 +139,7 @@ def test_colours_stay_what_they_are_when_their_tags_change(tmp_path):
 def test_audit_reads_original_and_result_and_tells_of_the_change(tmp_path, monkeypatch):
     path = draw_parts(tmp_path/'in.webm', CHANGES['grows'], 'libvpx')
     anonymize_video(path, tmp_path/'out.mp4', mask, bright)
-    monkeypatch.setattr('faceanon.video.commands.detector_from_option', lambda *_: bright)
+    monkeypatch.setattr('faceanon.video.audit_files.detector_from_option', lambda *_: bright)
     def leaks(result): return audit_file(str(result), str(path), None, None, None, None, None)
     audit, clear = leaks(tmp_path/'out.mp4'), leaks(path)
     assert audit['changes'] == ['frame 6: 160x96 becomes 320x192'] == clear['changes']

