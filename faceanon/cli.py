@@ -351,7 +351,7 @@ def _manifest(folder, out, quiet) -> int:
 @click.option('--json', is_flag=True, help="a row for each film, as JSON on the standard output")
 @_exit_on_error
 def _report(manifest, out, postfix, json) -> int:
-    "Where each film of a manifest stands, by the records of all shards in the folder OUT. Exit code 1 unless all are done."
+    "Where each film of a manifest stands, by the records of all shards in the folder OUT; exit code 0 if all are done."
     from faceanon.video.many_films import report_rows, summarize_report
     from faceanon.video.manifest import read_manifest
     rows = report_rows(read_manifest(manifest), out, postfix)

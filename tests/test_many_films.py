@@ -1,4 +1,4 @@
-"Many films: shares of a list, records, worker processes, Ray. What is finished is never done twice, and nothing is lost."
+"Many films: shares of a list, records, processes, Ray. What is finished is never done twice, and nothing is lost."
 import json
 import os
 import random
@@ -82,7 +82,7 @@ def begun(plans): return [line.split()[1] for line in log(plans) if line.startsw
 def ended(plans): return [line.split()[1] for line in log(plans) if line.startswith('end ')]
 
 
-def films(place, count=4):
+def films(place, count=4):  # noqa: F811
     for n in range(count): video(place/f'in/x/{n}.mp4', 12 + 3*n, step=1 + n % 2)
     picture(place/'in/p.png')
     done = CliRunner().invoke(cli.app, ['manifest', 'in', '-o', 'films.jsonl'])

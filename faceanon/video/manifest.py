@@ -94,7 +94,8 @@ def _parse_row(
     if obj['path'].startswith('/') or not {'', '.', '..'}.isdisjoint(parts) or os.path.isabs(obj['path']):
         raise ValueError(f"path must lie inside the folder, got {obj['path'][:100]!r}")
     if obj['kind'] not in ('picture', 'video'): raise ValueError(f"kind must be picture or video, got {obj['kind']!r}")
-    if not 0 <= obj['seconds'] < float('inf') or obj['bytes'] < 0: raise ValueError("seconds and bytes must be 0 or more")
+    if not (0 <= obj['seconds'] < float('inf') and obj['bytes'] >= 0):
+        raise ValueError("seconds and bytes must be 0 or more")
     if not re.fullmatch('[0-9a-f]{64}|', obj['sha256']): raise ValueError("sha256 must have 64 hexadecimal digits")
     return ManifestRow(**obj)
 
@@ -124,7 +125,7 @@ def shard_rows(
     count:int,                   # shards
 ) -> list[ManifestRow]:          # of this shard, the longest first
     "The films of one shard: together the shards hold each film once."
-    if count < 1 or not 1 <= index <= count: raise ValueError(f"a shard is one of 1/{count} to {count}/{count}, got {index}")
+    if not 1 <= index <= count: raise ValueError(f"a shard is one of 1/{count} to {count}/{count}, got {index}")
     loads = [(0., 0, number) for number in range(count)]
     mine = []
     for row in sorted(rows, key=lambda row: (-row.seconds, -row.bytes, row.path)):

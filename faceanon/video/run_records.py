@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from .. import __version__
+import faceanon
 from ..atomic import atomic_write
 from .face_list import sidecar_path
 from .inputs import Job
@@ -40,7 +40,7 @@ def settings_digest(
 ) -> str:             # in hexadecimal, with the version of this package
     "Settings as one hash: equal where the results are."
     told = {key: _content(value) for key, value in options.items() if key not in _NO_SETTINGS}
-    return sha256(json.dumps([__version__, told], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([faceanon.__version__, told], sort_keys=True).encode()).hexdigest()
 
 # %% ../../nbs/4_video/37_run_records.ipynb #rr07
 @dataclass(frozen=True)
