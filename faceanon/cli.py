@@ -57,7 +57,7 @@ def _parse_span(
     if span[0] >= span[1]: raise click.UsageError(f"--time must be like 00:10-01:30, the start first, got {text!r}")
     return span
 
-
+# %% ../nbs/4_video/21_cli.ipynb #mncl03
 def _parse_shard(
     text:str|None,   # '3/16'
 ) -> tuple|None:     # (3, 16)
@@ -289,7 +289,7 @@ _METHODS_HELP = '\n'.join([
     'recognizer tested, retrained on faces that the method has changed; 50 % is guessing.',
     *(f'  {name:<10} {note}' for name, note in METHOD_NOTES.items())])
 
-
+# %% ../nbs/4_video/21_cli.ipynb #mncl04
 @app.command('anonymize', epilog=_EXIT_CODES, short_help="Hide faces in pictures, videos, folders and cameras.",
              help=f"Hide faces in pictures, videos, folders and cameras.\n\n{_METHODS_HELP}")
 @click.argument('inputs', nargs=-1, required=True)

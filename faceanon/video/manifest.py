@@ -134,7 +134,7 @@ def shard_rows(
         if number == index - 1: mine.append(row)
     return mine
 
-
+# %% ../../nbs/4_video/36_manifest.ipynb #mf13
 def manifest_jobs(
     rows:Iterable[ManifestRow],  # what is to be done
     folder:str|Path,             # where the films lie

@@ -66,7 +66,7 @@ def record_path(
     name = sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()
     return Path(out)/'.faceanon'/name[:2]/f'{name[2:34]}.json'
 
-
+# %% ../../nbs/4_video/37_run_records.ipynb #rr11
 def write_record(
     out:str|Path,        # the folder for results
     record:FilmRecord,   # replaces the one that is there

@@ -99,7 +99,7 @@ def _answer(
     worker.ready = True
     return None, None
 
-
+# %% ../../nbs/4_video/38_workers.ipynb #wk11
 def run_in_processes(
     tasks:Sequence,   # each can be sent to another process
     start:Callable,   # () -> (task -> answer), at the top of a module; called once in each worker
