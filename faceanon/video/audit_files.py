@@ -13,13 +13,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ..atomic import atomic_write
-from ..faces import to_uint8
 from ..models.mobilefacenet import load_mobilefacenet
 from .audit import audit_frames
 from .audit_report import audit_html
 from .face_list import read_sidecar
 from .image_files import read_image_file
-from .image_frames import to_rgb
+from .image_frames import to_rgb_bytes
 from .media_kinds import is_image
 from .reading import probe_video, read_video_frames, upright_frame
 from .selection import detector_from_option
@@ -32,7 +31,7 @@ def _media_frames(
     changes:dict|None=None,  # filled: number of a frame -> what has changed in the stream
 ) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
-    if is_image(path): yield from (to_uint8(to_rgb(sheet))[0] for sheet in read_image_file(path).frames)
+    if is_image(path): yield from (to_rgb_bytes(sheet)[0] for sheet in read_image_file(path).frames)
     else:
         way = probe_video(Path(path)).orientation
         for frame in read_video_frames(Path(path), {}, changes):

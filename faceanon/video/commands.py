@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+# %% ../../nbs/4_video/20_commands.ipynb #vbco02b
 from ..atomic import only_writer, part_folder, remove_stale_parts
 from ..config import pick_device
 from ..faces import replace_faces, resize
@@ -40,7 +41,6 @@ from .inputs import Job, UsageProblem, error_line, list_skipped, plan_jobs
 from .manifest import plan_shard
 from .method_notes import DEFAULT_METHOD, METHOD_ALIASES
 from .selection import VIDEO_DETECTOR_SETTINGS, SelectiveDetector, detector_from_option, keep_rule
-
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco05
 # pixels: a box shorter than this and than M's own picture is blurred to `_SMALL_FACE_BLUR` pixels each way; see below
