@@ -63,6 +63,14 @@ def fit_discriminant(
     return Discriminant(centre.float(), (first @ white @ directions[:dims].T).float(), between.float())
 
 # %% ../../nbs/3_evaluation/09_discriminants.ipynb #f6ad0aa8
+def _plda_block(x:Tensor, y:Tensor, b:Tensor, n:float, m:float) -> Tensor:
+    "Log-likelihood ratios of means whose rows scatter with variances `n` and `m`; `b` is the variance of people."
+    p, q = b + n, b + m  # variance of either mean
+    det = p*q - b*b
+    own, other = .5*(1/p - q/det), .5*(1/q - p/det)
+    constant = .5*(p.log() + q.log() - det.log()).sum()
+    return (x*(b/det)) @ y.T + (x.square() @ own)[:, None] + (y.square() @ other)[None] + constant
+
 def plda_scores(
     gallery:Float[Tensor, "g k"],  # means of rows, as from `Discriminant.project`
     seen:Int[Tensor, "g"],         # of how many rows each is the mean
@@ -72,9 +80,9 @@ def plda_scores(
 ) -> Float[Tensor, "g q"]:         # log-likelihood ratio, the higher the more alike
     "Is it the same person? (Prince and Elder 2007, two covariances.)"
     scores = gallery.new_zeros(len(gallery), len(probes), dtype=torch.float64)
-    for x, y, b in zip(gallery.double().T, probes.double().T, between.double()):
-        p, q = b + 1/seen.double()[:, None], b + 1/shown.double()[None]  # variance of either mean
-        det = p*q - b*b
-        joint = (q*x[:, None]**2 - 2*b*x[:, None]*y[None] + p*y[None]**2)/det + det.log()
-        scores -= .5*(joint - x[:, None]**2/p - y[None]**2/q - (p*q).log())
+    for n in seen.unique():  # the formula is a matrix product where the counts are the same
+        for m in shown.unique():
+            rows, columns = (seen == n).nonzero()[:, 0], (shown == m).nonzero()[:, 0]
+            scores[rows[:, None], columns] = _plda_block(gallery[rows].double(), probes[columns].double(),
+                                                         between.double(), 1/float(n), 1/float(m))
     return scores.float()

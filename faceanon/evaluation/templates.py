@@ -81,7 +81,7 @@ def read_templates(
     scores = score(rows, seen, asked, count)
     same = owners[:, None] == whose[None]
     first, second = (v.flatten() for v in torch.broadcast_tensors(owners[:, None], whose[None]))
-    statistic = eer_of_weighted_people(scores.flatten(), first, second, len(names))
+    statistic = eer_of_weighted_people(scores.flatten(), first, second, len(names), 512)
     low, high = bootstrap_interval(len(names), statistic, rounds)
     all_rows, people, of = make_templates(gallery[known], who[known])
     places = torch.searchsorted(people, whose)
