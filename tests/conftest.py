@@ -18,6 +18,12 @@ if BESIDE.is_dir(): os.environ.setdefault('FACEANON_DATA', str(BESIDE))
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope='session')
+def secret(tmp_path_factory):
+    "Tests leave no secret in the user's folder."
+    os.environ.setdefault('FACEANON_SECRET', str(tmp_path_factory.mktemp('secret')/'secret'))
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     random.seed(0)

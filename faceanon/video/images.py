@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..atomic import atomic_write
 from ..faces import FaceDetector
-from ..models.baselines import mask
+from ..models.baselines import StochasticMethod, mask
 from ..models.face_detectors import detect_faces
 from .animations import hide_in_animation
 from .image_files import ANIMATION_FORMATS, ImageFile, encode_image_file, image_format, read_image_file
@@ -23,6 +23,7 @@ from .image_hiding import hide_in_frame
 from .image_metadata import list_kept
 from .mask_regions import paint_sheet
 from .mask_shapes import AnonymizeFunction, MaskShape, default_face_detector
+from .still_noise import noise_by_content, still_secret
 
 # %% ../../nbs/4_video/04_images.ipynb #f805177c
 def _check_output(
@@ -37,6 +38,13 @@ def _check_output(
     if out.exists() and path.exists() and os.path.samefile(path, out):
         raise ImageError(f"{out}: is the original itself, which is never written over")
     if out.exists() and not overwrite: raise ImageError(f"{out}: is there already; overwrite was not asked for")
+
+
+def _secret_or_error(path:str|Path) -> bytes:
+    "What the noise of stills is drawn with; ImageError where it cannot be kept."
+    try: return still_secret()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: nothing is written, the secret of this method's noise cannot be kept: {error}") from error
 
 
 IMAGE_ON_DOUBT = ('mask', 'stop')
@@ -90,6 +98,7 @@ def anonymize_image(
     picture, find_faces = read_image_file(path, max_pixels), find_faces or default_face_detector()
     _check_output(path, out, overwrite)
     moving = len(picture.frames) > 1 and kind in ANIMATION_FORMATS
+    if isinstance(method, StochasticMethod): method = noise_by_content(method, _secret_or_error(path))
     hide = hide_in_animation if moving else _hide_in_pages
     sheets, boxes, greyed, faults = hide(picture.frames, find_faces, method, mask_shape)
     getattr(find_faces, 'release_memory', lambda: None)()  # an encoder needs as much
