@@ -245,16 +245,17 @@ def train_drawn_anonymizer(
     cfg:DrawnConfig,                # the run
     device:torch.device|str='cpu',  # where it runs
     name:str='',                    # of a variant, such as a run without one term
-    seconds:float=math.inf,         # of training in this call; what is left waits for the next call
+    seconds:float=math.inf,         # of this call, which does one stretch at least; the rest waits for the next call
     workers:int=1,                  # processes that render
 ) -> Path|None:                     # `world-drawn-SEED.safetensors`, with a JSON beside it; None: not finished yet
     "One run, from the start or from where it was stopped; ValueError where that was with other settings."
+    began = time.time()
     folder, end, on_gpu = drawn_folder(cfg, name), cfg.prior_steps + cfg.steps, torch.device(device).type == 'cuda'
     folder.mkdir(parents=True, exist_ok=True)
     data = _load_drawn_data(cfg, device, workers)
     judges, unseen, run = _train_judges(cfg, data, device), _validation_faces(cfg).to(device), _new_run(cfg, device)
     if (folder/'last.safetensors').exists(): _restore(folder/'last.safetensors', run, cfg)
-    began, bar = time.time(), tqdm(total=end, initial=run.step, desc=folder.name)
+    bar = tqdm(total=end, initial=run.step, desc=folder.name)
     with torch.backends.cudnn.flags(enabled=True, benchmark=on_gpu, deterministic=not on_gpu, allow_tf32=on_gpu):
         while run.step < end:
             row = _stretch_and_look(run, judges, data, unseen, cfg)

@@ -11,45 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from .discriminants import fit_discriminant
 from .metrics import eer, pair_scores
 from ..faces import to_float, to_uint8
 from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0006
-def _whitening(flat:Float[Tensor, "n d"], kept:int) -> Float[Tensor, "d k"]:
-    "The strongest principal components of centred rows, each scaled to variance 1."
-    if len(flat) < flat.shape[1]:  # few pictures: cheaper than a matrix of all pairs of numbers
-        _, sizes, vectors = torch.linalg.svd(flat, full_matrices=False)
-        return vectors[:kept].T/(sizes[:kept]/len(flat)**.5).clamp_min(1e-5)
-    values, vectors = torch.linalg.eigh((flat.T @ flat/len(flat)).double())
-    return (vectors[:, -kept:]/values[-kept:].clamp_min(1e-10).sqrt()).float()
-
-@torch.no_grad()
-def _fisher_axes(
-    rows:Float[Tensor, "p e d"],  # of p people, e pictures of each
-    dims:int=60,                  # most directions kept
-    components:int=400,           # most principal components kept
-) -> tuple[Tensor, Tensor]:       # the centre `(d,)`, and the axes `(d, k)`
-    "Where people differ most, in units of how much one person's pictures do."
-    people, each, _ = rows.shape
-    if people < 2 or each < 2:
-        raise ValueError(f"a discriminant needs two pictures of two people, got {each} of {people}")
-    flat = rows.flatten(0, 1).float()
-    centre = flat.mean(0)
-    flat = flat - centre
-    kept = min(components, flat.shape[1], max(2, len(flat) - people - 1))
-    basis = _whitening(flat, kept)
-    small = (flat @ basis).unflatten(0, (people, each))
-    places = small.mean(1)
-    within = (small - places[:, None]).flatten(0, 1).double()
-    scatter = within.T @ within/len(within)
-    scatter += 1e-3*scatter.diagonal().mean()*torch.eye(kept, device=rows.device)
-    white = torch.linalg.inv(torch.linalg.cholesky(scatter)).T.float()
-    spread = places @ white
-    directions = torch.linalg.svd(spread - spread.mean(0), full_matrices=False)[2]
-    return centre, basis @ white @ directions[:dims].T
-
-# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0007
 def _template_eer(
     rows:Float[Tensor, "p e d"],  # embeddings of p people, e pictures of each
     pictures:int,                 # averaged into a template, at most e/2
@@ -62,7 +29,7 @@ def _template_eer(
     ids = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
     return eer(*pair_scores(means.flatten(0, 1).float(), ids))
 
-# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0013
+# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0010
 @torch.no_grad()
 def _mean_codes(
     M:nn.Module,                          # evaluation mode
@@ -82,7 +49,17 @@ def _halved_pictures(M:nn.Module, means:Tensor) -> Tensor:
         out.append(F.avg_pool2d(to_float(to_uint8(drawn.float())), 2).flatten(1))
     return torch.cat(out).unflatten(0, means.shape[:2])
 
-# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0014
+# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0011
+def _read(known:Tensor, others:Tensor, pictures:int) -> float:
+    "EER of templates by a discriminant of the known people."
+    flat = known.flatten(0, 1)
+    if len(flat) < flat.shape[1]:  # few pictures span few directions; in others no discriminant looks
+        span = torch.linalg.svd(flat, full_matrices=False)[2].T
+        flat, others = flat @ span, others @ span
+    ids = torch.arange(len(known), device=flat.device).repeat_interleave(known.shape[1])
+    return _template_eer(fit_discriminant(flat, ids, 60, 400, 1e-3).project(others), pictures)
+
+# %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0012
 @torch.no_grad()
 def probe_drawn(
     M:nn.Module,                          # evaluation mode
@@ -96,7 +73,7 @@ def probe_drawn(
         return (means + M.noise*torch.randn_like(means)/int(kind.removeprefix('code'))**.5)[..., M.who:]
     learned, others, row = _mean_codes(M, known), _mean_codes(M, unseen), {}
     for kind in ('picture', 'code1', 'code16'):
-        centre, axes = _fisher_axes(look(kind, learned))
-        row[f'{kind}_one'] = _template_eer((look(kind, others[:, :24]) - centre) @ axes, 1)
-        row[f'{kind}_ten'] = _template_eer((look(kind, others) - centre) @ axes, template)
+        shown = look(kind, learned)
+        row[f'{kind}_one'] = _read(shown, look(kind, others[:, :24]), 1)
+        row[f'{kind}_ten'] = _read(shown, look(kind, others), template)
     return row | {end: min(v for k, v in row.items() if k.endswith(f'_{end}')) for end in ('one', 'ten')}

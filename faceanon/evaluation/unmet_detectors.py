@@ -29,7 +29,7 @@ from ..training.drawn_data import drawn_preset
 from ..training.supervised import warm_up_a
 
 # %% ../../nbs/3_evaluation/15_unmet_detectors.ipynb #unmt0006
-_UNMET = dict(other_seed=(small_detector, 101), other_architecture=(plain_detector, 102))  # how they are built, seed
+_UNMET = dict(other_architecture=(plain_detector, 102), other_seed=(small_detector, 101))  # how they are built, seed
 UNMET_DETECTORS = tuple(_UNMET)
 
 def _train_unmet_detector(
@@ -90,25 +90,30 @@ def _any_method(
     return method_by_name(name, cfg)
 
 # %% ../../nbs/3_evaluation/15_unmet_detectors.ipynb #unmt0011
+def _detector_and_weights(name:str, cfg:TrainConfig) -> tuple[ActionDetector, Path]:
+    "`met`, or one of `UNMET_DETECTORS`, and where its weights lie."
+    if name != 'met': return _unmet_detector(name, cfg), _train_unmet_detector(name, cfg)
+    return initial_detector(cfg), shared_weights_path(cfg, 'detector') or train_initial_detector(cfg)
+
 def unmet_row(
     name:str,          # of a method: 'drawn', 'one_face', or as for `method_by_name`
+    detector:str,      # 'met', or one of `UNMET_DETECTORS`
     cfg:TrainConfig,   # sizes, and whose seed's M; of the world
     split:str='test',  # 'test' or 'val'
-) -> dict:             # `met`, then `UNMET_DETECTORS`: each as from `evaluate_detector`; stored below `runs/`
-    "How well detectors, none of them fine-tuned, see the actions in one method's frames."
-    paths = {detector: _train_unmet_detector(detector, cfg) for detector in UNMET_DETECTORS}
-    paths['met'] = shared_weights_path(cfg, 'detector') or train_initial_detector(cfg)
+) -> dict:             # `map50`, `map50_near`, `map50_far`, `per_class` in [0, 1]; stored below `runs/`
+    "How well a detector that is not fine-tuned sees the actions in one method's frames."
+    A, weights = _detector_and_weights(detector, cfg)
+    paths = dict(detector=weights)
     if name == 'drawn': paths['M'] = _drawn_checkpoint_path(cfg.seed)
     elif name == 'learned': paths['M'] = checkpoint_path(name, cfg)
     settings = row_settings(name, cfg, paths, split=split)
-    path = runs_dir()/f'{cfg.preset}-unmet'/f'{split}-{name}-{cfg.seed}.json'
+    path = runs_dir()/f'{cfg.preset}-unmet'/f'{split}-{name}-{detector}-{cfg.seed}.json'
     if row := read_row(path, settings): return row
     seed_everything(cfg.seed)
     frames, targets = frames_for_role(data_config(cfg), 'test', split)
     shown = anonymize_frames(_any_method(name, cfg), frames, targets, cfg.pad)
-    nets = dict(met=initial_detector(cfg)) | {d: _unmet_detector(d, cfg) for d in UNMET_DETECTORS}
-    row = dict(method=name, seed=cfg.seed, split=split, settings=settings,
-               **{d: evaluate_detector(A, shown, targets, action_names(cfg)) for d, A in nets.items()})
+    row = dict(method=name, detector=detector, seed=cfg.seed, split=split, settings=settings)
+    row |= evaluate_detector(A, shown, targets, action_names(cfg))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, row)
     return row
