@@ -50,7 +50,7 @@ train: $(INSTALLED)
 
 # Trains the M of the world that draws faces, three seeds; goes on from runs/. Best on a GPU, with FACEANON_PRESET=real.
 drawn: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/18_train_drawn.ipynb nbs/reproduce/17_unmet_detectors.ipynb)
+	$(call run_notebooks,nbs/reproduce/18_train_drawn.ipynb nbs/reproduce/19_unmet_detectors.ipynb)
 
 # Recomputes every number of the embedded world and redraws every figure.
 reproduce: train
