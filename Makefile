@@ -50,7 +50,7 @@ train: $(INSTALLED)
 
 # Trains the M of the world that draws faces, three seeds; goes on from runs/. Best on a GPU, with FACEANON_PRESET=real.
 drawn: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/18_train_drawn.ipynb nbs/reproduce/19_unmet_detectors.ipynb)
+	$(call run_notebooks,nbs/reproduce/17_train_drawn.ipynb nbs/reproduce/18_unmet_detectors.ipynb)
 
 # Recomputes every number of the embedded world and redraws every figure.
 reproduce: train
@@ -73,7 +73,7 @@ peers: $(INSTALLED)
 gpu: export FACEANON_PRESET := paper
 gpu: export FACEANON_SECONDS ?= 300
 gpu: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb nbs/reproduce/18_train_drawn.ipynb)
+	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb nbs/reproduce/17_train_drawn.ipynb)
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
