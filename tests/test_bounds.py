@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from faceanon.models.action_detector import build_mobilenet, mobilenet_features
 from faceanon.models.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
+from faceanon.models.detection_checks import MAX_FACES
 from faceanon.models.mobilefacenet import MobileFaceNet, load_mobilefacenet
 from faceanon.models.weight_files import read_state_dict
 from faceanon.video import commands, face_list
@@ -133,7 +134,7 @@ def faces(count): return tuple(TrackedFace(i, (i % 600, 1, i % 600 + 9, 9), 1., 
 
 
 def test_a_frame_has_no_hundred_thousand_faces(tmp_path):
-    path, most = tmp_path/'v.faces.jsonl', face_list._MAX_FACES
+    path, most = tmp_path/'v.faces.jsonl', MAX_FACES
     write_sidecar(path, ABOUT, [FrameFaces(0, 0, faces(most))])
     header, rows = read_sidecar(path)
     assert len(next(rows).faces) == most

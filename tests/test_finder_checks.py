@@ -1,10 +1,14 @@
 "A finder of the user's own that answers wrongly hides nothing by itself: frames and pictures are covered instead."
+import sys
+import time
+
 import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from faceanon.models.detection_checks import check_face_boxes
 from faceanon.models.face_detectors import Detections, detect_faces, detect_near
 from faceanon.video import hiding
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
@@ -98,6 +102,61 @@ def test_nor_a_picture_nor_a_camera(tmp_path, wrong):
         anonymize_image(tmp_path/'a.png', tmp_path/'c.png', find_faces=Finder(WRONG[wrong]), on_doubt='stop')
     frames = [torch.from_numpy(pixels).permute(2, 0, 1)]*4
     assert max(frame.max() for frame in anonymize_stream(frames, find_faces=Finder(WRONG[wrong]))) < SEEN
+
+
+@pytest.mark.parametrize('shift', [1, -1])
+def test_a_finder_that_confuses_the_frames_of_a_batch_leaves_none_clear(tmp_path, shift):
+    "Its answer has the right form; only whose it is, is wrong. So such a finder is given one frame at a time."
+    path, asked = tmp_path/'a.mp4', []
+    with av.open(str(path), 'w') as out:
+        stream = out.add_stream('libx264', rate=25, options=dict(crf='8'))
+        stream.width, stream.height, stream.pix_fmt = 160, 120, 'yuv420p'
+        for i in range(12):
+            pixels = np.full((120, 160, 3), 90, np.uint8)
+            x = 20 if i % 2 else 110
+            pixels[40:60, x:x + 20] = 250
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
+        out.mux(stream.encode())
+    def confused(frames):
+        asked.append(len(frames))
+        boxes = right(frames)
+        boxes[:, 0] = (boxes[:, 0] + shift) % len(frames)
+        return boxes
+    done = anonymize_video(path, tmp_path/'b.mp4', find_faces=confused, every=1)
+    assert brightest(tmp_path/'b.mp4') < SEEN and done['frames'] == 12 and len(asked) >= 12 and set(asked) == {1}
+
+
+@pytest.mark.parametrize('with_scores', [False, True])
+def test_a_hundred_thousand_boxes_in_a_frame_are_a_doubt(tmp_path, with_scores):
+    def crowd(frames):
+        rows = torch.randint(0, 60, (100_000, 2))
+        return torch.cat([torch.zeros(len(rows), 1, dtype=torch.int64), rows, rows + 9], 1)
+    class Crowd(Finder):
+        def detect(self, frames): return answer(crowd(frames))
+    find, start = Crowd(None) if with_scores else crowd, time.process_time()
+    done = anonymize_video(film(tmp_path/'a.mp4'), tmp_path/'b.mp4', find_faces=find, every=1)
+    assert done['doubts'] == 12 and brightest(tmp_path/'b.mp4') < SEEN and time.process_time() - start < 20
+    Image.fromarray(np.full((120, 160, 3), 250, np.uint8)).save(tmp_path/'a.png')
+    done = anonymize_image(tmp_path/'a.png', tmp_path/'b.png', find_faces=find)
+    assert 'at most 2000 boxes' in done['doubt'] and np.asarray(Image.open(tmp_path/'b.png')).max() < SEEN
+
+
+def test_a_crowd_in_one_frame_of_a_batch_is_refused():
+    rows = torch.tensor([[1, 0, 0, 9, 9]]).expand(2001, 5)
+    with pytest.raises(ValueError, match='at most 2000 boxes a frame, got 2001'):
+        check_face_boxes(rows, 20, 20, 4)
+    check_face_boxes(rows[1:], 20, 20, 4)
+
+
+@pytest.mark.parametrize('code', [None, 0, 3, 'bye'])
+def test_a_finder_or_method_that_ends_the_process_is_a_doubt(tmp_path, code):
+    def leaves(frames, boxes=None): sys.exit(code)
+    done = anonymize_video(film(tmp_path/'a.mp4'), tmp_path/'b.mp4', find_faces=leaves, every=1)
+    assert done['doubts'] == 12 and brightest(tmp_path/'b.mp4') < SEEN
+    done = anonymize_video(film(tmp_path/'a.mp4'), tmp_path/'c.mp4', leaves, right, every=1)
+    assert done['doubts'] == 12 and brightest(tmp_path/'c.mp4') < SEEN
+    frames = [torch.full((3, 120, 160), 250, dtype=torch.uint8)]*3
+    assert max(frame.max() for frame in anonymize_stream(frames, find_faces=leaves)) < SEEN
 
 
 def test_a_right_answer_is_used_whatever_its_device_type_of_an_empty_table(tmp_path):

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
-from .detection_checks import check_detections, check_face_boxes
+from .detection_checks import ask_finder, check_detections, check_face_boxes
 from .detection_tiles import look_at_all_sizes
 from .detections import Detections, clip_detections, empty_detections, join_detections
 
@@ -243,7 +243,7 @@ def checked_face_detector(
     name = name or getattr(detector, '__name__', type(detector).__name__)
     def checked(frames:Tensor) -> Tensor:
         check_images(frames, 'frames')
-        boxes = detector(frames)
+        boxes = ask_finder(detector, frames)
         try: check_face_boxes(boxes, *frames.shape[2:], len(frames))
         except (TypeError, ValueError) as error: raise type(error)(f"the finder {name!r}: {error}") from error
         return boxes
@@ -257,9 +257,9 @@ def detect_faces(
     "The same output format for every detector."
     eight = frames.dtype == torch.uint8
     if eight and hasattr(detector, 'detect_uint8'):
-        return _checked_answer(detector, detector.detect_uint8(frames), frames)
+        return _checked_answer(detector, ask_finder(detector.detect_uint8, frames), frames)
     frames = to_float(frames) if eight else frames
-    if hasattr(detector, 'detect'): return _checked_answer(detector, detector.detect(frames), frames)
+    if hasattr(detector, 'detect'): return _checked_answer(detector, ask_finder(detector.detect, frames), frames)
     boxes = checked_face_detector(detector)(frames).cpu()
     boxes = boxes[boxes[:, 0].argsort(stable=True)].long()
     return Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), math.nan))
@@ -303,7 +303,7 @@ def detect_near(
     found = []
     for x1, y1, x2, y2 in _search_regions(known, height, width):
         crop = frame[..., y1:y2, x1:x2]
-        part = _checked_answer(detector, detector.detect_uint8(crop, max(height, width)), crop)
+        part = _checked_answer(detector, ask_finder(detector.detect_uint8, crop, max(height, width)), crop)
         boxes = part.boxes + torch.tensor([0, x1, y1, x1, y1])
         inner = boxes.new_tensor([x1 + (x1 > 0), y1 + (y1 > 0), x2 - (x2 < width), y2 - (y2 < height)])
         whole = (boxes[:, 1:3] >= inner[:2]) & (boxes[:, 3:] <= inner[2:])

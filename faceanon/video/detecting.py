@@ -172,7 +172,8 @@ def _look_at(
     near:np.ndarray|None=None,   # as for `_ask_detector`, one frame at a time
 ) -> None:                       # changes `held` and `doubts`
     "Detect in some of the frames."
-    most = 1 if near is not None else max(1, min(batch, math.ceil(_MAX_BATCH_PIXELS/held[0].picture[0].numel())))
+    one = near is not None or not hasattr(find_faces, 'detect_uint8')  # of a finder of one's own no order is known
+    most = 1 if one else max(1, min(batch, math.ceil(_MAX_BATCH_PIXELS/held[0].picture[0].numel())))
     places = [i for i in places if held[i].detections.frame not in doubts]
     for some in (places[i:i + most] for i in range(0, len(places), most)):
         seen = _detect_batch([held[i] for i in some], find_faces, doubts, near)

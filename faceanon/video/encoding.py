@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_stale_parts
+from ..models.detection_checks import Terminated
 from .codec_headers import clean_private_data, is_header_packet
 from .film_metadata import keepable_tags
 from .media_files import open_media_for_writing
@@ -94,7 +95,7 @@ def _bare_packet(
     packet,     # of PyAV, read
     stream,     # of PyAV, that it is written to
 ) -> object:    # another packet
-    "A packet without what travels beside it, where chained streams have their names: only how much of it is silence stays."
+    "A packet without what travels beside it, where joined streams have their names; how much is silence stays."
     import av
     bare = av.Packet(bytes(packet))
     bare.pts, bare.dts, bare.duration = packet.pts, packet.pts if packet.dts is None else packet.dts, packet.duration
@@ -176,7 +177,7 @@ def terminate_cleanly(
 ) -> Iterator[None]:      # nothing
     "SIGTERM unwinds as Ctrl-C does (in the main thread), so that parts are removed; OSError becomes VideoError."
     main = threading.current_thread() is threading.main_thread()
-    def leave(number, _): raise SystemExit(128 + number)
+    def leave(number, _): raise Terminated(128 + number)
     before = signal.signal(signal.SIGTERM, leave) if main else None
     try: yield
     except OSError as e: raise VideoError(f"{out}: cannot be written ({e})") from e

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ..atomic import atomic_write
+from ..models.detection_checks import MAX_FACES
 from .file_names import fit_name
 from .tracking import BOX_SOURCES, FrameFaces, TrackedFace
 
@@ -60,8 +61,7 @@ def check_sidecar_header(
     _need(0 < header['enlarge'] < math.inf, "enlarge must be above 0", header['enlarge'])
 
 # %% ../../nbs/4_video/03_face_list.ipynb #fe1b37c6
-# The largest crowd of WIDER FACE has 1,968 faces; each costs time in every frame
-_MAX_FACES, _MAX_LINE_BYTES = 2000, 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 
 
 def _parse_face(
@@ -93,7 +93,7 @@ def parse_frame(
     _check_keys('a frame', obj, _FRAME_FIELDS)
     _need(obj['frame'] == frame, f"frame must be {frame}, counted from 0 without a gap", obj['frame'])
     _need(obj['pts'] >= pts, f"pts must not fall below {pts}", obj['pts'])
-    _need(len(obj['faces']) <= _MAX_FACES, f"a frame may have {_MAX_FACES} faces", len(obj['faces']))
+    _need(len(obj['faces']) <= MAX_FACES, f"a frame may have {MAX_FACES} faces", len(obj['faces']))
     faces = tuple(_parse_face(f, header['width'], header['height']) for f in obj['faces'])
     tracks = [f.track for f in faces]
     _need(len(set(tracks)) == len(tracks), "a track may be in a frame once", tracks)

@@ -315,7 +315,7 @@ def _hide_faces(
         for face in plan.faces:
             boxes = _enlarge_to_pixels([face.box], config.mask_shape.enlarge, frame.width, frame.height)
             frame = _anonymize_in_frame(frame, boxes, config.for_face(secret + face.track))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # in a thread, so that no signal raises it
         return replace(plan, frame=frame, doubt=f'the method failed: {type(error).__name__}: {error}')
     return replace(plan, frame=frame)
 
