@@ -8,6 +8,7 @@ __all__ = ['MAX_IMAGE_PIXELS', 'ANIMATION_FORMATS', 'image_format', 'ImageFile',
 
 # %% ../../nbs/4_video/27_image_files.ipynb #6925ac4d
 import io
+import mmap
 import os
 import struct
 import warnings
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import get_sampling
 
+from .camera_files import is_raw_photo, stored_bits
 from .image_frames import ImageError, ImageFrame, turn_upright
 from .image_metadata import (clean_profile, convert_to_srgb, keepable_metadata, list_metadata,
                                            metadata_options)
@@ -70,6 +72,12 @@ def _is_deep(image:Image.Image, file) -> bool:
         file.seek(24)
         depth, kind = file.read(2)
         return depth == 16 and kind != 0
+    if image.format in ('PPM', 'JPEG2000') and image.mode in ('RGB', 'RGBA'):
+        file.seek(0)
+        bits = stored_bits(image.format, file.read(_HEADER_BYTES))
+        if image.format == 'JPEG2000' and 8 < bits < 16:  # Pillow makes its white black
+            raise ImageError(f"has colours of {bits} bits: in JPEG 2000, 8 or 16 are read")
+        return bits == 16
     if image.format != 'TIFF': return False
     bits = image.tag_v2.get(258, (1,))
     return len(bits) > 1 and max(bits) > 8
@@ -144,6 +152,17 @@ class ImageFile:
     keepable:dict            # what of it may be kept if asked, from `keepable_metadata`
 
 
+_HEADER_BYTES = 1 << 16  # in which a picture's header lies
+
+
+def _refuse_raw(image:Image.Image, file) -> None:
+    "An ImageError for a camera's raw file, whose first picture is a preview."
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data: raw = is_raw_photo(data, image.tag_v2)
+    if raw:
+        raise ImageError("is a camera's raw file, or begins with a preview: expected a developed picture")
+    image.seek(0)
+
+
 def _check_size(image:Image.Image, count:int, size:int, most:int) -> None:
     "Refuse what would take too much memory, before anything is decoded."
     pixels = image.width*image.height*count
@@ -157,11 +176,14 @@ def _check_size(image:Image.Image, count:int, size:int, most:int) -> None:
 def _decode(file, size:int, promised:str, most:int) -> ImageFile:
     "An open file to an `ImageFile`, or any error of Pillow."
     _load_plugin(promised)
+    deepest = stored_bits(promised, file.read(_HEADER_BYTES))
+    file.seek(0)
     kinds = {'PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'DIB', 'AVIF', 'JPEG2000', 'PPM', promised}
     if size > _MOST_BYTES + _BYTES_PER_PIXEL*most: raise ImageError(f"has {size:,} bytes, which is too much")
     with Image.open(file, formats=sorted(kinds)) as image:
         found = {'MPO': 'JPEG', 'DIB': 'BMP'}.get(image.format, image.format)
         if found != promised: raise ImageError(f"holds {found}, but its name says {promised}: rename it")
+        if found == 'TIFF': _refuse_raw(image, file)
         # pictures behind the first of a phone's JPEG or HEIF are left out
         still = found in ('JPEG', 'BMP', 'HEIF')
         _check_size(image, 1, size, most)
@@ -175,6 +197,7 @@ def _decode(file, size:int, promised:str, most:int) -> ImageFile:
             image.load()
             sheets.append(_sheet_in(image, file, deep, notes))
         if count > 1: image.seek(0)
+        if deepest > 8 and sheets[0].colours.dtype == np.uint8: notes.add(f'{deepest - 8} of {deepest} bits of the colours')
         notes = sorted({*list_metadata(image), *notes})
         return ImageFile(found, sheets, how, notes, keepable_metadata(image))
 
@@ -254,7 +277,8 @@ def _encode_deep(picture:ImageFile) -> bytes:
     sheet = picture.frames[0]
     pixels = sheet.colours[..., ::-1]
     if sheet.alpha is not None: pixels = np.dstack([pixels, sheet.alpha])
-    done, data = cv2.imencode('.png' if picture.format == 'PNG' else '.tif', np.ascontiguousarray(pixels))
+    suffix = dict(PNG='.png', PPM='.ppm', JPEG2000='.jp2').get(picture.format, '.tif')
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(pixels))
     if not done: raise ImageError("cannot be encoded")
     return _with_profile(data.tobytes(),
                          sheet.metadata.get('icc_profile')) if picture.format == 'PNG' else data.tobytes()

@@ -17,14 +17,15 @@ IMAGE_FORMATS = {'.png': 'PNG', '.apng': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG',
                  '.ppm': 'PPM', '.pgm': 'PPM', '.pbm': 'PPM', '.pnm': 'PPM', '.tga': 'TGA'}  # Pillow's names
 _VIDEO_SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.wmv',
                    '.flv', '.3gp', '.3g2', '.asf', '.ogv', '.vob', '.mxf')
-_RAW_SUFFIXES = ('.nef', '.cr2', '.cr3', '.dng', '.arw', '.rw2', '.orf', '.pef', '.srw', '.raf', '.nrw')
+_RAW_SUFFIXES = ('.nef', '.cr2', '.cr3', '.dng', '.arw', '.rw2', '.orf', '.pef', '.srw', '.raf', '.nrw',
+                 '.3fr', '.iiq', '.erf', '.mrw', '.dcr', '.kdc', '.x3f', '.rwl', '.gpr', '.mos', '.mef', '.sr2')
 _HEADER_BYTES = 400
 _HEADERS = {  # as regular expressions on the first bytes
     'JPEG': rb'\xff\xd8\xff', 'PNG': rb'\x89PNG\r\n\x1a\n', 'GIF': rb'GIF8[79]a', 'WEBP': rb'RIFF.{4}WEBP',
     'TIFF': rb'II[*+]\0|MM\0[*+]', 'BMP': rb'BM.{12}[\x0c(@l\x7c8]\0\0\0', 'PPM': rb'P[1-6][ \t\r\n#]',
     'AVIF': rb'.{4}ftypavi[fs]', 'HEIF': rb'.{4}ftyp(?:hei[cxms]|hev[cx]|mif1|msf1)',
     'JXL': rb'\xff\x0a|\0\0\0\x0cJXL ', 'JPEG2000': rb'\0\0\0\x0cjP  |\xffO\xffQ',
-    'video': rb'.{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|'
+    'video': rb'.{4}(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|'
              rb'0&\xb2u\x8ef\xcf\x11|\0\0\x01[\xba\xb3]|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\x2b\x34'}
 
 
