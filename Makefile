@@ -78,10 +78,12 @@ gpu: $(INSTALLED)
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs
 
-# The notebooks and the API as a site in _docs/ that opens from the disk.
+# The notebooks and the API as a site in _docs/ that opens from the disk, and _docs/play/faceanon_play.html. The program
+# that runs the networks in the page comes from the npm registry; without npm all else is built.
 docs: $(INSTALLED)
+	.venv/bin/python .docs/fetch_runtime.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
-	@echo "== open _docs/index.html in a browser"
+	@echo "== open _docs/index.html in a browser, or _docs/play/faceanon_play.html alone"
 
 # Keeps runs/, which may hold hours of training.
 clean:

@@ -1,19 +1,23 @@
 """What mkdocs is told beyond mkdocs.yml: which pages there are, and where links between files of the repository lead.
 
 Pages come from the folders: notebooks below `nbs/` as they are committed, README.md as the home page, and for each
-module an API page made from its source. Nothing is run, and the site asks the network for nothing.
+module an API page made from its source. The site asks the network for nothing. Nothing is run but `play.py`, which
+writes the pages that play.
 """
 import json
 import logging
 import posixpath
 import re
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from api import module_page, prose, read_module
 from cells import Prepared, coloured, mathml, notebook_page, plain_source
+from front import front, game_files
 from markdown.extensions.toc import slugify
 from mkdocs.structure.files import File
 from mkdocs.structure.toc import get_toc
@@ -26,6 +30,23 @@ NBS = ROOT/'nbs'
 TOUR = NBS/'00_tour.ipynb'
 BY_HAND = {'README.md': 'index.md', 'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
 KINDS = {'play': 'Play', 'fig': 'Figure', 'tab': 'Table'}
+# Notebooks whose widget plays in the site too, without a kernel.
+ALIVE = {'study/fig4_qualitative.ipynb': 'frames', 'study/fig5_tradeoff.ipynb': 'frontier',
+         'study/fig7_dynamics.ipynb': 'game', 'study/play1_stepper.ipynb': 'game',
+         'study/play2_tradeoff.ipynb': 'frontier', 'study/real1_tradeoff.ipynb': 'frontier'}
+PLAY_PAGE = """# Play
+
+> M, the paper's M and a recogniser alive in your browser, without a kernel, a server or a network
+
+**<a href="faceanon_play.html">Open the page</a>**, which is one file: save it, send it, open it by a double click.
+
+- Turn a drawn person's head, put something into the hand, or drop a picture of your own, and see it behind six methods.
+- Turn the noise of M's channel, silence parts of its code, walk from one face to another.
+- Step through four recorded games, choose attacker and budget, and guess who is who.
+
+What needs a kernel, because it trains: [the live game](../study/play1_stepper.ipynb),
+[the attacker trained in seconds](../study/play3_attack.ipynb) and [the look inside M](../study/play4_inside.ipynb).
+"""
 # One of the few fonts made for equations. Only the file is wanted: nothing of the package runs.
 MATH_FONT = Path(find_spec('ziamath').origin).parent/'fonts'/'STIXTwoMath-Regular.ttf'
 log = logging.getLogger('mkdocs.hooks.faceanon')
@@ -91,7 +112,7 @@ def sections():
 
 def on_config(config):
     "The menu is what the folders hold."
-    nav = [{'Home': 'index.md'}, {'Tour': TOUR.name}]
+    nav = [{'Home': 'index.md'}, {'Tour': TOUR.name}, {'Play now': 'play/index.md'}]
     for title, (index, found) in sections().items():
         nav.append({title: [index, *({label(p): p.relative_to(NBS).as_posix()} for p in found)]})
     nav.append({'API': ['api/index.md', *({name: f'api/{name}.md'} for name in modules())]})
@@ -155,8 +176,10 @@ def on_files(files, config):
     pages |= {index: section_page(title, index, found) for title, (index, found) in sections().items()}
     pages |= {f'api/{name}.md': module_page(name, source_of(name)) for name in modules()}
     pages['api/index.md'] = api_index()
-    pages['index.md'] = '---\ntitle: Home\n---\n' + pages['index.md']
+    pages['index.md'] = '---\ntitle: Home\n---\n' + front(ROOT/'figures'/'data') + pages['index.md']
+    pages['play/index.md'] = PLAY_PAGE
     for uri, content in pages.items(): files.append(File.generated(config, uri, content=content))
+    for uri, made in game_files(ROOT/'figures'/'data').items(): files.append(File.generated(config, uri, content=made))
     copied = {'figures': (ROOT/'figures').glob('*.*'), 'assets': [*(ROOT/'.docs').glob('site.*'), MATH_FONT]}
     for folder, paths in copied.items():
         for path in sorted(paths):
@@ -187,11 +210,23 @@ def on_page_content(html, page, config, files):
     page.title = label(NBS/uri)
     page.meta['description'] = head_of(NBS/uri)[1]
     name = posixpath.basename(uri)
-    return f'<a class="notebook" href="{name}" download data-search-exclude>{name}</a>\n{coloured(str(soup))}'
+    own = f'<a class="notebook" href="{name}" download data-search-exclude>{name}</a>'
+    return f'{own}\n{coloured(str(soup))}{alive(page)}'
+
+
+def alive(page):
+    "The widget of a notebook as a frame that needs no kernel, where there is one."
+    widget = ALIVE.get(page.file.src_uri)
+    if widget is None: return ''
+    frame = get_relative_url(f'play/{widget}.html', page.file.url)
+    return ('<h2 id="alive">Without a kernel</h2>'
+            f'<iframe class="alive" src="{frame}" title="{widget}: the widget, alive" loading="lazy"></iframe>')
 
 
 def on_post_build(config):
-    "The theme's script would fetch two more from a server, for diagrams and for old browsers: neither is used here."
+    "The pages that play; and the theme's script loses what it would fetch from a server, which nothing here uses."
+    play = [sys.executable, str(ROOT/'.docs'/'play.py'), str(Path(config.site_dir)/'play')]
+    subprocess.run(play, check=True, cwd=ROOT)
     scripts = Path(config.site_dir, 'assets', 'javascripts')
     for path in scripts.glob('bundle.*.min.js'):
         script = path.read_text(encoding='utf-8')

@@ -12,7 +12,7 @@ pytest.importorskip('onnx')
 
 
 def run(path, **inputs):
-    found, = runtime.InferenceSession(path).run(None, {name: value.numpy() for name, value in inputs.items()})
+    found, *_ = runtime.InferenceSession(path).run(None, {name: value.numpy() for name, value in inputs.items()})
     return torch.from_numpy(found)
 
 

@@ -28,20 +28,20 @@ class _Call(nn.Module):
         super().__init__()
         self.function, self.networks = function, nn.ModuleList(networks)
 
-    def forward(self, *inputs:Tensor) -> Tensor:
+    def forward(self, *inputs:Tensor) -> Tensor|tuple[Tensor, ...]:
         "Call."
         return self.function(*inputs)
 
 
-def _export(path:str|Path, call:nn.Module, inputs:dict[str, Tensor], output:str) -> Path:
+def _export(path:str|Path, call:nn.Module, inputs:dict[str, Tensor], *outputs:str) -> Path:
     "Record a call with example inputs; the first size of each is open."
     with atomic_write(path) as aside, warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
         warnings.filterwarnings('ignore', 'Constant folding')  # not done for the slice that turns a padding around
         warnings.simplefilter('ignore', DeprecationWarning)  # of the recorder; the newer one needs one package more
         torch.onnx.export(
-            call.eval(), (*inputs.values(),), str(aside), input_names=[*inputs], output_names=[output],
-            dynamic_axes={name: {0: 'faces'} for name in (*inputs, output)}, opset_version=_OPSET, dynamo=False)
+            call.eval(), (*inputs.values(),), str(aside), input_names=[*inputs], output_names=[*outputs],
+            dynamic_axes={name: {0: 'faces'} for name in (*inputs, *outputs)}, opset_version=_OPSET, dynamo=False)
     return Path(path)
 
 # %% ../../nbs/2_method/19_onnx_export.ipynb #onnx0009
@@ -90,6 +90,9 @@ def export_recognizer(
     D:Recognizer,   # on the CPU
     size:Sequence[int]=(40, 40),  # height and width of the faces, pixels
 ) -> Path:          # `path`
-    "What a recogniser knows of each face as a graph: `faces` (n, 3, height, width) in [0, 1] give `embeddings` (n, d)."
+    "A graph: `faces` (n, 3, height, width) in [0, 1] give `embeddings` (n, d) and `logits` (n, c)."
     D, faces = _evaluating(D), torch.full((2, 3, *size), .5)
-    return _export(path, _Call(lambda faces: D.embed(faces), D), dict(faces=faces), 'embeddings')
+    def look(faces):
+        found = D.embed(faces)
+        return found, D.classify(found)
+    return _export(path, _Call(look, D), dict(faces=faces), 'embeddings', 'logits')

@@ -1,0 +1,303 @@
+"The page that plays, as a reader opens it: from the disk, offline. What it computes is compared with PyTorch."
+import importlib.util
+import io
+import json
+import sys
+import tarfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from browser import CHROMIUM_ARGS, find_chromium
+
+from faceanon.config import get_preset
+from faceanon.data.synthetic import make_face
+from faceanon.evaluation.networks import fixed_verifier
+from faceanon.faces import to_float
+from faceanon.interactive.play_page import WIDGETS, page_data, static_widget, write_play_page
+from faceanon.models.anonymizer import Anonymizer
+from faceanon.models.baselines import blur8, mask, pixelate
+
+pytest.importorskip('playwright')
+pytestmark = [pytest.mark.xdist_group('play'), pytest.mark.skipif(not find_chromium(), reason="no Chromium here")]
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT/'figures'/'data'
+PARTS = dict(game='stories', frontier='frontier', frames='frames')
+LONG = 120_000  # ms: a busy machine; what is waited for is a state of the page
+
+
+def fetching():
+    spec = importlib.util.spec_from_file_location('fetch_runtime', ROOT/'.docs'/'fetch_runtime.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def runtime():
+    "What `make docs` fetched, or what npm gives here; nothing is tried without npm."
+    module = fetching()
+    if why := module.fetch(): pytest.skip(f"no onnxruntime-web: {why}")
+    return module.RUNTIME
+
+
+@pytest.fixture(scope='module')
+def data(): return page_data(FIGURES)
+
+
+@pytest.fixture(scope='module')
+def page_file(runtime, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp('play')/'faceanon_play.html'
+    write_play_page(path, data, runtime)
+    return path
+
+
+@pytest.fixture(scope='module')
+def browser():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, path, **options):
+    "A page without a network, and the lists of what it asked for and what went wrong."
+    context = browser.new_context(offline=True, **options)
+    page, asked, faults = context.new_page(), [], []
+    page.set_default_timeout(LONG)
+    page.on('request', lambda request: asked.append(request.url))
+    page.on('pageerror', lambda error: faults.append(str(error)))
+    page.on('console', lambda message: message.type in ('error', 'warning') and faults.append(message.text))
+    page.goto(path.as_uri())
+    yield page, asked, faults
+    context.close()
+
+
+@pytest.fixture(scope='module')
+def play(browser, page_file):
+    with opened(browser, page_file, viewport=dict(width=1300, height=900)) as (page, asked, faults):
+        page.wait_for_selector('body[data-ready=yes]')
+        yield page, asked, faults
+
+
+def faces(count=10): return to_float(torch.stack([make_face(2000 + i, 7) for i in range(count)]))
+
+
+def test_the_page_is_one_file_of_ten_megabytes_that_asks_for_nothing(play, page_file):
+    page, asked, faults = play
+    assert page_file.stat().st_size <= 10_000_000
+    assert [url for url in asked if not url.startswith('blob:')] == [page_file.as_uri()]
+    assert faults == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('name, weights, most', [('ours', 'small-learned-0', 1e-4),
+                                                 ('paper', 'small-paper_objective-0', .05)])
+def test_M_in_the_page_equals_torch_on_ten_faces(play, name, weights, most):
+    page, M, shown = play[0], Anonymizer.from_pretrained(weights), faces()
+    code = M.mean_code(shown)
+    noise = torch.randn_like(code)
+    found = page.evaluate('''async ([name, faces, noise]) => {
+        const { anonymizers } = await window.faceanon
+        return Array.from(await anonymizers[name].anonymize(new Float32Array(faces), new Float32Array(noise)))
+    }''', [name, shown.flatten().tolist(), noise.flatten().tolist()])
+    wanted = M.decode(code + M.noise*noise)
+    assert (torch.tensor(found).view_as(wanted) - wanted).abs().max() < most
+    assert (wanted - shown).abs().mean() > .05
+
+
+@torch.no_grad()
+def test_the_verifier_in_the_page_says_what_it_says_in_torch(play):
+    D, shown = fixed_verifier(get_preset('small')), faces(4)
+    found = play[0].evaluate('''async faces => {
+        const known = await (await window.faceanon).recognize(faces.map(face => new Float32Array(face)))
+        return known.map(({ embedding, names }) => [Array.from(embedding), names[0][0]])
+    }''', [face.flatten().tolist() for face in shown])
+    embeddings = torch.tensor([row[0] for row in found])
+    assert torch.cosine_similarity(embeddings, D.embed(shown), dim=1).min() > .999
+    assert [row[1] for row in found] == D(shown).argmax(1).tolist()
+
+
+@pytest.mark.parametrize('name, change', [('mask', mask), ('blur', blur8), ('pixelate', pixelate)])
+def test_methods_by_hand_are_those_of_the_tables(play, name, change):
+    shown = faces(3)
+    found = play[0].evaluate('''async ([name, faces]) => {
+        const { HAND_MADE } = await window.faceanon
+        return faces.map(face => Array.from(HAND_MADE[name](new Float32Array(face))))
+    }''', [name, [face.flatten().tolist() for face in shown]])
+    boxes = torch.tensor([[i, 0, 0, 40, 40] for i in range(3)])
+    torch.testing.assert_close(torch.tensor(found).float().view(3, 3, 40, 40), change(shown, boxes), atol=1e-3, rtol=0)
+
+
+def cards(page):
+    "What stands in each of the six pictures, and below it."
+    return {card.get_attribute('data-method'): (card.get_attribute('data-faces'), card.inner_text())
+            for card in page.locator('#face figure').all()}
+
+
+def after(page, act):
+    "The six cards when what `act` asked for has been drawn."
+    drawn = int(page.locator('#face .widget').get_attribute('data-drawn'))
+    act()
+    page.wait_for_function('n => Number(document.querySelector("#face .widget").dataset.drawn) > n', arg=drawn)
+    return cards(page)
+
+
+def moved(before, now): return {name for name in now if now[name] != before[name]}
+
+
+ALL = {'original', 'mask', 'blur', 'pixelate', 'paper', 'ours'}
+
+
+@pytest.mark.parametrize('label, value, changes', [
+    ('Person', 3, ALL), ('Turn of the head', 0, ALL), ('Noise of the channel', 0, {'ours'}),
+    ('Walk to another face', .5, {'paper', 'ours'})])
+def test_each_slider_moves_what_it_names(play, label, value, changes):
+    page = play[0]
+    slider = page.locator('#face').get_by_label(label, exact=True)
+    start, before = slider.input_value(), cards(page)
+    now = after(page, lambda: slider.fill(str(value)))
+    # the mask is black whoever is behind it, but its name or likeness moves with the original
+    assert moved(before, now) - {'mask'} == changes - {'mask'}
+    assert after(page, lambda: slider.fill(start))['ours'] == before['ours']
+
+
+def test_hand_noise_and_code_move_something(play):
+    page, face = play[0], play[0].locator('#face')
+    before = cards(page)
+    held = after(page, lambda: face.get_by_label('In the hand').select_option('2'))
+    assert moved(before, held) >= {'original', 'ours'}
+    other = after(page, lambda: face.get_by_role('button', name='Draw other noise').click())
+    assert moved(held, other) == {'ours'}
+    quiet = after(page, lambda: face.get_by_label('channel 1 of the code').click())
+    assert 'ours' in moved(other, quiet) and 'original' not in moved(other, quiet)
+    silent = after(page, lambda: face.get_by_role('button', name='Silence all').click())
+    assert 'ours' in moved(quiet, silent)
+    after(page, lambda: face.get_by_role('button', name='Let all speak').click())
+
+
+def test_a_dropped_picture_is_shown_and_goes_nowhere(play, tmp_path):
+    from PIL import Image
+    page, asked = play[:2]
+    Image.new('RGB', (200, 120), (10, 200, 30)).save(tmp_path/'green.png')
+    count, face = len(asked), page.locator('#face')
+    face.get_by_text('A picture of your own').click()
+    after(page, lambda: face.get_by_label('Picture', exact=True).set_input_files(tmp_path/'green.png'))
+    middle = page.evaluate('''() => Array.from(document.querySelector('#face [data-method=original] canvas')
+        .getContext('2d').getImageData(20, 20, 1, 1).data)''')
+    assert middle == [10, 200, 30, 255]
+    assert [url for url in asked[count:] if not url.startswith(('blob:', 'data:'))] == []
+    after(page, lambda: face.get_by_label('Person', exact=True).fill('1'))
+
+
+def test_the_game_steps_by_keyboard_curve_and_text(play):
+    page, game = play[0], play[0].locator('#game')
+    widget = game.locator('.widget')
+    game.get_by_label('Story').select_option('1')
+    assert widget.get_attribute('data-shown') == '1:0'
+    told = game.locator('.told').inner_text()
+    game.get_by_label('Step', exact=True).press('ArrowRight')
+    page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown === "1:1"')
+    assert game.locator('.told').inner_text() != told
+    game.get_by_role('button', name='Step back').click()
+    assert widget.get_attribute('data-shown') == '1:0'
+    game.locator('[data-step="7"]').hover(force=True)
+    page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown === "1:7"')
+    game.locator('.beat').last.scroll_into_view_if_needed()
+    page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown.startsWith("3:")')
+
+
+def test_the_points_move_with_attacker_budget_and_data(play, data):
+    frontier = play[0].locator('#frontier')
+    place = lambda: frontier.locator('[data-method=learned]').get_attribute('transform')
+    places = [place()]
+    for label, value in (('Attacker', 'fixed'), ("A's budget", 'frozen'), ('Data', '1')):
+        frontier.get_by_label(label, exact=True).select_option(value)
+        places.append(place())
+    assert len(set(places)) == 4
+    frontier.get_by_label('Attacker', exact=True).select_option('outside: one picture')
+    measured = [p for p in data['frontier'][1]['points'] if 'outside: one picture' in p['eer']]
+    assert frontier.locator('.point').count() == len(measured) > 1
+    assert 'Not measured here' in frontier.locator('.note').inner_text()
+
+
+def test_frames_show_what_A_found(play, data):
+    frames = play[0].locator('#frames')
+    for i, frame in enumerate(data['frames']['frames']):
+        frames.get_by_label('Frame, and what is true').select_option(str(i))
+        for name, shown in frame['shown'].items():
+            caption = frames.locator(f'[data-method={name}] figcaption').inner_text()
+            assert (shown['boxes'][0]['label'] if shown['boxes'] else 'A finds nothing') in caption
+
+
+def test_a_round_of_guessing_is_counted(play):
+    page, guess = play[0], play[0].locator('#guess')
+    widget, right = guess.locator('.widget'), 0
+    for number in range(12):
+        page.wait_for_function('n => document.querySelector("#guess .widget").dataset.pair.startsWith(`${n}:`)',
+                               arg=number)
+        same = widget.get_attribute('data-pair').endswith('true')
+        guess.get_by_role('button', name='Same person' if same or number < 3 else 'Different people').click()
+        right += same or number >= 3
+    page.wait_for_function('() => document.querySelector("#guess .widget").dataset.pair === "end"')
+    said = guess.locator('.told').inner_text()
+    assert said.startswith(f'{right} of 12 right') and 'Guessing gets 50 %' in said
+
+
+@pytest.mark.parametrize('width', [1300, 390])
+def test_nothing_lies_beside_the_page_and_every_control_has_a_name(browser, page_file, width):
+    with opened(browser, page_file, viewport=dict(width=width, height=800)) as (page, _, faults):
+        page.wait_for_selector('body[data-ready=yes]')
+        assert page.evaluate('document.documentElement.scrollWidth') <= width
+        nameless = page.evaluate('''() => [...document.querySelectorAll('input, select, button')]
+            .filter(c => !(c.labels && c.labels.length) && !c.getAttribute('aria-label') && !c.textContent.trim())
+            .map(c => c.outerHTML)''')
+        assert nameless == []
+        assert page.evaluate('[...document.images].filter(i => !i.alt).length') == 0
+        assert faults == []
+
+
+def test_without_a_runtime_all_else_plays_and_the_page_says_what_is_missing(browser, data, tmp_path):
+    path = tmp_path/'play.html'
+    write_play_page(path, data)
+    with opened(browser, path) as (page, asked, faults):
+        page.wait_for_selector('body[data-ready=yes]')
+        assert 'built without onnxruntime-web' in page.locator('#face').inner_text()
+        page.locator('#game').get_by_role('button', name='Step on').click()
+        assert page.locator('#game .widget').get_attribute('data-shown') == '0:1'
+        assert (asked, faults) == ([path.as_uri()], [])
+
+
+@pytest.mark.parametrize('name', WIDGETS)
+def test_a_widget_alone_plays(browser, data, tmp_path, name):
+    path = tmp_path/f'{name}.html'
+    path.write_text(static_widget(name, data[PARTS[name]]), encoding='utf-8')
+    with opened(browser, path) as (page, asked, faults):
+        before = page.locator('body').inner_html()
+        page.locator('select').first.select_option(index=1)
+        assert page.locator('body').inner_html() != before
+        assert (asked, faults) == ([path.as_uri()], [])
+
+
+def test_an_archive_that_is_not_the_pinned_one_is_refused(tmp_path):
+    module, archive = fetching(), tmp_path/'onnxruntime-web-1.30.0.tgz'
+    with tarfile.open(archive, 'w:gz') as tar:
+        for name in module.WANTED:
+            info = tarfile.TarInfo(f'package/dist/{name}')
+            info.size = 4
+            tar.addfile(info, io.BytesIO(b'evil'))
+    with pytest.raises(ValueError, match='pinned is'): module.unpack(archive, tmp_path/'runtime')
+    assert not (tmp_path/'runtime').exists()
+
+
+def test_the_front_page_says_the_measured_numbers():
+    sys.path.insert(0, str(ROOT/'.docs'))
+    try: front = importlib.import_module('front')
+    finally: sys.path.remove(str(ROOT/'.docs'))
+    rows = [r for r in json.loads((FIGURES/'fig5_tradeoff.json').read_text())['rows'] if r['method'] == 'learned']
+    kept = sum(row['map50_near'] for row in rows)/len(rows)
+    assert front.numbers(FIGURES)[0][0] == f'{100*kept:.0f} %'
+    assert all(value in front.front(FIGURES) for value, *_ in front.numbers(FIGURES))
