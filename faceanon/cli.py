@@ -115,6 +115,7 @@ def _describe_result(
         parts.append('NO FACE HIDDEN: all faces found were kept, as asked' if row.get('kept') else 'NO FACE DETECTED')
     if row.get('ends_early'): parts.append(f"ENDS {row['ends_early']} s BEFORE ITS HEADER SAYS")
     parts += [f"CHANGES AT {change.upper()}" for change in row.get('changes', ())]
+    parts += row.get('notes', ())
     if row.get('doubt'): parts.append(f"DOUBT: {row['doubt']}")
     if row.get('removed'): parts.append(f"left out: {', '.join(row['removed'])}")
     return f"done {row['input']} -> {row['output']} ({'; '.join(parts)})"
@@ -169,7 +170,7 @@ def _print_rows(
 
 # %% ../nbs/4_video/21_cli.ipynb #csv00002
 _CSV_COLUMNS = ('input', 'output', 'kind', 'ok', 'error', 'frames', 'faces', 'kept', 'tracks', 'doubts', 'doubt',
-                'damaged', 'greyed', 'ends_early', 'removed', 'seconds')
+                'damaged', 'greyed', 'ends_early', 'removed', 'notes', 'seconds')
 
 
 def _format_csv(

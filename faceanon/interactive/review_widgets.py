@@ -19,7 +19,7 @@ from .widgets import NOTE_HTML, figure_html, make_dropdown, make_slider
 from ..models.baselines import BASELINES
 from ..plots.pictures import picture_to_text
 from ..plots.style import ACCENT, THIRD, method_label
-from ..video.encoding import AUDIO_MODES
+from ..video.sound import AUDIO_MODES
 from ..video.hiding import MethodConfig
 from ..video.reading import VideoError
 from ..video.rerender import detect_audio_mode, preview_decisions, read_review_frame, rerender_video

@@ -30,8 +30,10 @@ from .hiding import (MethodConfig, check_on_doubt, cover_doubtful_pixels, hide_i
                                    last_known_boxes, render_frames, with_temporal_context)
 from .mask_regions import check_region, paint_regions
 from .mask_shapes import MaskShape, default_face_detector
+from .media_kinds import result_suffix
 from .reading import (VideoError, VideoInfo, digest_of_start, open_video, probe_video,
                                     read_video_frames, upright_frame)
+from .sound import list_sound_changes
 from .tracking import FrameDetections, FrameFaces, thumbnails, track_faces
 from .uniform_frames import list_changes, uniform_pictures
 
@@ -61,13 +63,27 @@ def _summarize_counts(
     info:VideoInfo,           # of the input
     written:dict,             # tags of the result
     changes:dict,             # number of a frame -> what has changed in the stream
+    notes:list,               # of what else is not as it was
 ) -> dict:                    # for people and for JSON
     "What the second pass did."
     return {key: counts[key] for key in ('frames', 'faces', 'kept', 'doubts', 'damaged')} | dict(
         tracks=len(counts['tracks']), removed=removed_parts(info.removed, written),
-        ends_early=round(_seconds_short(counts, info), 2), changes=list_changes(changes))
+        ends_early=round(_seconds_short(counts, info), 2), changes=list_changes(changes), notes=notes)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa84
+def _list_notes(
+    aside:Path,       # the result
+    audio_source,     # the input, opened
+    info:VideoInfo,   # what it is
+) -> list[str]:       # sentences
+    "What is not as it was in the input, besides the faces."
+    with open_video(aside) as (result, _): notes = list_sound_changes(audio_source, result)
+    if info.hdr is not None and probe_video(aside).hdr is None: notes.append('without what it said about HDR displays')
+    if info.path.suffix and aside.suffix.lower() == '.mp4' and result_suffix(info.path, 'video') != info.path.suffix:
+        notes.append(f'written as .mp4: {info.path.suffix} is read only')
+    return notes
+
+
 def _check_scenes(
     frames:Iterable,    # of PyAV, from the first on
     scenes:dict,        # number of a frame -> code, of `noted_scenes`
@@ -110,7 +126,7 @@ def render_video(
     film:dict|None=None,        # of the list's header: what film the rows are of; None: not known
     mark:tuple|None=None,       # `file_mark` of `path` when its faces were looked for; None: as it is
     **encoding,                 # of `encoding.EncodingConfig`: `codec`, `crf`, `pix_fmt`, `audio`, `keep_metadata`
-) -> dict:  # counts: `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`
+) -> dict:  # counts `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`, notes
     "Second pass: the same video, with the faces of a list hidden."
     path, out, encoding = Path(path), Path(out), EncodingConfig(**encoding)
     check_on_doubt(on_doubt)
@@ -127,9 +143,10 @@ def render_video(
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets
         if lost: raise VideoError(f"{path}: the encoder lost {lost} frames")
+        notes = _list_notes(aside, audio_source, info)
         _check_same_film(path, mark, film, digest)
         written = _tags_of(aside) if encoding.keep_metadata else {}
-    return _summarize_counts(counts, info, written, changes)
+    return _summarize_counts(counts, info, written, changes, notes)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #aa899e36
 @contextmanager

@@ -24,6 +24,7 @@ from .media_files import open_media_for_writing
 
 # %% ../../nbs/4_video/19_camera.ipynb #vbca04
 _MILLISECOND = Fraction(1, 1000)
+_SILENT_MILLISECONDS = 15_000  # after which a stream counts as ended, or as none
 
 
 def _camera_frames(
@@ -33,7 +34,9 @@ def _camera_frames(
 ) -> Iterator[Tensor]:    # uint8 RGB `(3, h, w)`; a ValueError if no picture comes
     "Read frames from a camera until it ends."
     import cv2
-    camera = cv2.VideoCapture(int(source[4:]) if source.startswith('cam:') else source)
+    if source.startswith('cam:'): camera = cv2.VideoCapture(int(source[4:]))
+    else: camera = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _SILENT_MILLISECONDS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _SILENT_MILLISECONDS])
     stop, before, start = [], signal.signal(signal.SIGINT, lambda *_: stop.append(1)), None
     try:
         while not stop:

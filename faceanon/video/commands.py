@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from .encoding import terminate_cleanly
 from .hiding import MASK_CONFIG
 from .reading import describe_video, probe_video
 from .camera import record_camera
+from .temporary_films import job_at_address, seekable_input
 from .image_files import is_animation, read_image_file
 from .image_frames import to_rgb
 from .images import IMAGE_ON_DOUBT, anonymize_image
@@ -168,23 +168,6 @@ def _detector_for_job(
     return SelectiveDetector(detector, stays=stays) if stays else detector
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco09
-@contextmanager
-def _seekable_input(
-    folder:Path,          # of this run
-    source:str,           # a path, or `-`
-) -> Iterator[Path]:      # a file that can be read twice
-    "A file of the input. It shows faces, so where the system allows it has no name and vanishes with the process."
-    if source != '-':
-        yield Path(source)
-        return
-    nameless = Path('/proc/self/fd').is_dir()
-    with (tempfile.TemporaryFile if nameless else tempfile.NamedTemporaryFile)(dir=folder) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        if not file.tell(): raise ValueError("-: the standard input is empty, expected a video")
-        yield Path(f'/proc/self/fd/{file.fileno()}' if nameless else file.name)
-
-
 def _run_piped(
     job:Job,            # its source or its result is `-`
     run:Callable,       # source path, result path -> row
@@ -192,7 +175,7 @@ def _run_piped(
     "Process a video from the standard input or to the standard output, by temporary files."
     remove_stale_parts(tempfile.gettempdir())
     with (terminate_cleanly(job.out), part_folder() as folder,
-          _seekable_input(folder, job.source) as source):
+          seekable_input(folder, job.source) as source):
         out = folder/'out.mp4' if job.out == '-' else Path(job.out)
         row = run(source, out)
         if job.out == '-':
@@ -276,7 +259,8 @@ def _check_usage(
         raise UsageProblem("--shard and --retry need --manifest")
     if options['replace'] and options['method']: raise UsageProblem("--replace and --method exclude each other")
     for name, users in _OPTION_KINDS.items():
-        if kinds and options[name] and not kinds & set(users):
+        at_address = 'address' in kinds and users != ('picture',)  # what is there shows later
+        if kinds and options[name] and not kinds & set(users) and not at_address:
             raise UsageProblem(f"--{name.replace('_', '-')} is for {' and '.join(users)}, and no input is one")
     if kinds and kinds <= {'picture'} and options['on_doubt'] not in IMAGE_ON_DOUBT:
         raise UsageProblem(f"--on-doubt {options['on_doubt']} is for videos; pictures know {', '.join(IMAGE_ON_DOUBT)}")
@@ -286,7 +270,7 @@ def _check_usage(
     if options['overwrite'] and options['skip_existing']:
         raise UsageProblem("--overwrite replaces what --skip-existing would leave: give one of them")
     if any(job.out == '-' for job in jobs):
-        if len(jobs) > 1 or kinds & {'picture', 'live'}: raise UsageProblem("-o - is for one video")
+        if len(jobs) > 1 or kinds & {'picture', 'live', 'address'}: raise UsageProblem("-o - is for one video")
         for key in ('json', 'csv'):
             if options[key]: raise UsageProblem(f"-o - and --{key} would both write to the standard output")
     for key, rule in (('enlarge', 'above 0'), ('min_face', 'at least 0')):
@@ -336,9 +320,12 @@ def start_session(
     def work(job, overwrite):
         if options['skip_existing'] and job.out != '-' and Path(job.out).is_file():
             return dict(input=job.source, output=job.out, kind=job.kind, ok=True, skipped=True)
-        film = job.kind in ('video', 'pipe') or (job.kind == 'picture' and is_animation(job.source))
-        return _run_safely(job, partial(_run_job, method=method, options=options | dict(overwrite=overwrite),
-                                        detector=_detector_for_job(job, detector(film), stays, options)))
+        def run(job):
+            with job_at_address(job) as job:
+                film = job.kind in ('video', 'pipe') or (job.kind == 'picture' and is_animation(job.source))
+                return _run_job(job, method=method, options=options | dict(overwrite=overwrite),
+                                detector=_detector_for_job(job, detector(film), stays, options))
+        return _run_safely(job, run)
     return work
 
 

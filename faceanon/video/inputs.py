@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .file_names import files_of_pattern, fit_name, is_pattern, printable
-from .media_kinds import media_kind
+from .media_kinds import media_kind, result_suffix
 
 # %% ../../nbs/4_video/17_inputs.ipynb #vbin04
 class UsageProblem(ValueError):
@@ -33,11 +33,16 @@ DEFAULT_POSTFIX = '_anonymized'
 @dataclass(frozen=True)
 class Job:
     "One thing to be anonymized."
-    kind:str    # 'picture', 'video', 'live' (camera or stream) or 'pipe'
+    kind:str    # 'picture', 'video', 'live' (camera or stream), 'address' (of a film or a live stream) or 'pipe'
     source:str  # path, `cam:NUMBER`, address or `-`
     out:str     # path or `-`
     path:str = ''    # of a manifest: the source, from the folder of inputs
     sha256:str = ''  # of a manifest: the source's content
+
+
+_WEB, _LIVE = ('http', 'https'), ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'srt', 'tcp', 'udp')  # addresses
+
+_NO_FILES = 'live', 'address', 'pipe'
 
 
 def _input_kind(
@@ -45,7 +50,10 @@ def _input_kind(
 ) -> str:        # as in `Job`; '' if a file is neither a picture nor a video
     "What kind of input something is. A file that exists is a file, whatever its name looks like."
     if source == '-': return 'pipe'
-    if not os.path.lexists(source) and (re.fullmatch(r'cam:\d+', source) or '://' in source): return 'live'
+    if not os.path.lexists(source):
+        scheme = source.partition('://')[0].lower() if '://' in source else ''
+        if scheme in _WEB: return 'address'
+        if scheme in _LIVE or re.fullmatch(r'cam:\d+', source): return 'live'
     return media_kind(source)
 
 # %% ../../nbs/4_video/17_inputs.ipynb #vbin06
@@ -84,9 +92,12 @@ _LIST_BYTES = len('.faces.jsonl')  # that the name of a list of faces is longer 
 def result_name(
     inside:Path,   # an input, from the folder of inputs
     postfix:str,   # appended to the stem
+    kind:str,      # as `media_kind` has it; what a film's container is, its result's need not be
 ) -> Path:         # of the result, from the folder for results
     "The name of a result; one that is too long is cut, with room for its list of faces."
-    return inside.with_name(fit_name(inside.stem, postfix + inside.suffix, _LIST_BYTES))
+    suffix = result_suffix(inside, kind)
+    stem = inside.stem if inside.suffix == suffix or media_kind(inside.name) else inside.name
+    return inside.with_name(fit_name(stem, postfix + suffix, _LIST_BYTES))
 
 
 def _why_not(path:Path) -> str:
@@ -103,7 +114,8 @@ def list_skipped(
     "List the files in folders and patterns that are not done: neither picture nor video, or hidden."
     postfix = (DEFAULT_POSTFIX if out is None else '') if postfix is None else postfix
     folder = None if out in (None, '-') else Path(out)
-    files = [source for source in inputs if Path(source).is_dir() or is_pattern(source)]
+    files = [source for source in inputs if _input_kind(source) not in _NO_FILES
+             and (Path(source).is_dir() or is_pattern(source))]
     return sorted({str(path) for source in files for path in _list_inputs(source, folder, postfix)[1]})
 
 # %% ../../nbs/4_video/17_inputs.ipynb #452cf64a
@@ -115,11 +127,14 @@ def plan_jobs(
     "Turn inputs into jobs. A UsageProblem if two results would have one name."
     postfix = (DEFAULT_POSTFIX if out is None else '') if postfix is None else postfix
     folder = None if out in (None, '-') else Path(out)
-    one = len(inputs) == 1 and not Path(inputs[0]).is_dir() and not is_pattern(inputs[0])
+    one = len(inputs) == 1 and (_input_kind(inputs[0]) in _NO_FILES
+                                or not (Path(inputs[0]).is_dir() or is_pattern(inputs[0])))
     whole = one and folder is not None and not folder.is_dir() and folder.suffix != ''
+    if whole and result_suffix(out, media_kind(out)) != folder.suffix:
+        raise UsageProblem(f"-o {out}: {folder.suffix} is read only; choose .mp4, .mkv or .webm")
     jobs, faults = [], []
     for source in inputs:
-        if _input_kind(source) in ('live', 'pipe'):
+        if _input_kind(source) in _NO_FILES:
             if not (out == '-' or whole): raise UsageProblem(f"{source} needs a file to write to: -o FILE")
             jobs.append(Job(_input_kind(source), source, out))
             continue
@@ -128,7 +143,7 @@ def plan_jobs(
         if not found and not closed: faults.append(dict(input=source, ok=False, error='no picture and no video there'))
         faults += closed
         for path, inside in found:
-            named = result_name(inside, postfix)
+            named = result_name(inside, postfix, media_kind(path))
             to = out if whole or out == '-' else (folder/named if folder else path.with_name(named.name))
             if media_kind(path): jobs.append(Job(media_kind(path), str(path), str(to)))
             else: faults.append(dict(input=str(path), ok=False, error=_why_not(path)))

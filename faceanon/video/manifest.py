@@ -142,7 +142,7 @@ def manifest_jobs(
     postfix:str='',              # appended to the stem of each name
 ) -> list[Job]:                  # in the same order
     "Jobs of a list; results lie as the films do."
-    jobs = [Job(row.kind, str(Path(folder)/row.path), str(Path(out)/result_name(Path(row.path), postfix)),
+    jobs = [Job(row.kind, str(Path(folder)/row.path), str(Path(out)/result_name(Path(row.path), postfix, row.kind)),
                 row.path, row.sha256) for row in rows]
     if len({job.out for job in jobs}) < len(jobs): raise UsageProblem("two results would have one name")
     return jobs

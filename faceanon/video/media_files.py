@@ -14,8 +14,8 @@ _OPEN_SECONDS, _READ_SECONDS = 30., 60.  # after which FFmpeg gives up
 # formats that hold their own pictures and sound
 _DEMUXERS = ('mov', 'matroska', 'webm', 'avi', 'mpegts', 'mpeg', 'mpegvideo', 'asf', 'flv', 'ogg', 'nut', 'mxf', 'ivf',
              'dv', 'mjpeg', 'h264', 'hevc', 'm4v', 'obu', 'av1', 'vvc', 'yuv4mpegpipe', 'rm', 'wtv', 'gif', 'apng')
-_MUXERS = ('mp4', 'mov', 'ipod', '3gp', '3g2', 'matroska', 'webm', 'avi', 'mpegts', 'mpeg', 'vob', 'svcd', 'vcd', 'dvd',
-           'asf', 'flv', 'ogg', 'ogv', 'nut', 'mxf', 'ivf', 'psp', 'f4v', 'mjpeg', 'gif', 'h264', 'hevc')
+_MUXERS = ('mp4', 'mov', 'ipod', '3gp', '3g2', 'matroska', 'webm', 'avi', 'mpegts', 'flv', 'ogg', 'ogv', 'nut', 'ivf',
+           'psp', 'f4v', 'gif')  # they keep the times of frames
 
 
 def open_media(
@@ -42,4 +42,4 @@ def open_media_for_writing(
     if set(out.format.name.split(',')) & set(_MUXERS): return out
     name = out.format.name
     out.close()
-    raise ValueError(f"{Path(path).suffix} means the format {name}, which is not written")
+    raise ValueError(f"{Path(path).suffix} means the format {name}, which is not written: choose .mp4, .mkv or .webm")

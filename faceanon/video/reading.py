@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from .film_identity import FilmDigest
+from .hdr_metadata import HdrMetadata, read_hdr_metadata
 from .media_files import open_media
 from .orientation import Orientation, display_matrix, nearest_orientation
 from .steady_clock import steady_packets
@@ -60,6 +61,7 @@ class VideoInfo:
     colorspace:str       # how colours become luma and chroma, 'itu709' for one
     color_primaries:str  # what red, green and blue are
     color_trc:str        # how light becomes numbers; 'smpte2084' is the PQ of HDR10
+    hdr:HdrMetadata|None  # how bright and colourful the display was on which the film was graded
     interlaced:bool      # is a frame two fields of different moments?
     alpha:bool           # is there a layer of transparency?
     chapters:tuple       # seconds since the first frame at which each begins
@@ -191,7 +193,8 @@ def probe_video(
             len(container.streams.audio), _list_removed_parts(container, stream),
             _header_seconds(container), _promised_seconds(container, stream),
             Fraction(stream.codec_context.sample_aspect_ratio or 1), **_colour_tags(frame),
-            interlaced=bool(frame.interlaced_frame), alpha=_has_alpha(frame, stream), chapters=starts)
+            hdr=read_hdr_metadata(frame), interlaced=bool(frame.interlaced_frame),
+            alpha=_has_alpha(frame, stream), chapters=starts)
 
 
 def digest_of_start(
