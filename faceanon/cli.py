@@ -32,6 +32,7 @@ _AUDIO = 'keep', 'drop', 'distort'
 _ENGINES = 'local', 'ray'
 _DOUBTS = 'mask', 'stop', 'hold', 'drop-frame', 'blur-frame'
 _PRESETS = 'toy', 'small', 'real', 'paper'
+_IN_A_TERMINAL = 'in a terminal'  # the context where the command owns its process and may start others
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl04
 def _parse_roi(
@@ -283,6 +284,14 @@ _many_options = _stack(
                  help="I/N: only the I-th of N equal parts of --manifest"),
     click.option('--retry', is_flag=True, help="with --manifest: try films again that failed twice"))
 
+# %% ../nbs/4_video/21_cli.ipynb #apcl02
+def _may_crash(
+    jobs:list,  # of a run
+) -> bool:      # are there files that a crash would take along?
+    "Shall another process do it?"
+    several = len(jobs) > 1 and {job.kind for job in jobs} <= {'picture', 'video'}
+    return several and click.get_current_context().obj == _IN_A_TERMINAL
+
 # %% ../nbs/4_video/21_cli.ipynb #vbcl14
 # \b: click keeps these lines as they are
 _METHODS_HELP = '\n'.join([
@@ -312,7 +321,8 @@ def _anonymize(**options) -> int:
         _print_message(f"{options['method']}: {note_for_method(options['method'])}", options)
     rows = [*run.faults]
     for row in rows: _print_message(_describe_result(row), options, always=True)
-    apart = not options['dry_run'] and (options['manifest'] or options['jobs'] > 1 or options['engine'] != 'local')
+    apart = not options['dry_run'] and (options['manifest'] or options['jobs'] > 1 or options['engine'] != 'local'
+                                           or _may_crash(run.jobs))
     for row in (anonymize_many if apart else anonymize_jobs)(run):
         rows.append(row)
         if row.get('skipped'): continue
@@ -469,4 +479,4 @@ def main() -> None:  # ends the process with one of `_EXIT_CODES`
     "What `faceanon` in a terminal calls."
     _fill_standard_streams()
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')  # its warnings would stand between our lines
-    app(prog_name='faceanon')
+    app(prog_name='faceanon', obj=_IN_A_TERMINAL)

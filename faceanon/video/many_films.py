@@ -148,15 +148,19 @@ def _start_jobs(
     return lambda task: work(Job(**task), overwrite)
 
 
+def _largest_first(jobs:list[Job]) -> list[Job]:
+    "So that no process is alone with a long film at the end."
+    def size(job): return Path(job.source).stat().st_size if Path(job.source).is_file() else 0
+    return sorted(jobs, key=size, reverse=True)
+
+# %% ../../nbs/4_video/41_many_films.ipynb #mn16
 def _run_jobs(
     jobs:list[Job],    # what
     engine:Callable,   # as for `_run_films`
 ) -> Iterator[dict]:   # a row for each, as it is done
-    "Do jobs without records, the largest first."
+    "Do jobs without records."
     if any(job.kind in ('pipe', 'live') for job in jobs):
         raise UsageProblem("--jobs and --engine are for files, not for cameras, streams and the standard input")
-    def size(job): return Path(job.source).stat().st_size if Path(job.source).is_file() else 0
-    jobs = sorted(jobs, key=size, reverse=True)
     for number, answer in engine([asdict(job) for job in jobs]):
         job = jobs[number]
         yield answer if isinstance(answer, dict) else dict(input=job.source, output=job.out, kind=job.kind, ok=False,
@@ -169,11 +173,13 @@ def anonymize_many(
     "Do all jobs in processes of their own, or on Ray."
     options = run.options
     for folder in {Path(job.out).parent for job in run.jobs}: remove_stale_parts(folder)
-    start = partial(start_session, options | dict(quiet=True), share=options['jobs'])
+    alone = options['jobs'] == 1 and options['engine'] == 'local'
+    start = partial(start_session, options | dict(quiet=options['quiet'] or not alone), share=options['jobs'])
     engine = partial(ENGINES[options['engine']], workers=options['jobs'])
     if options['manifest']:
         yield from _run_films(_film_tasks(run.jobs, options), partial(engine, start=partial(_start_films, start)))
-    else: yield from _run_jobs(run.jobs, partial(engine, start=partial(_start_jobs, start, options['overwrite'])))
+    else: yield from _run_jobs(run.jobs if alone else _largest_first(run.jobs), partial(
+        engine, start=partial(_start_jobs, start, options['overwrite'])))
 
 # %% ../../nbs/4_video/41_many_films.ipynb #mn12
 def report_rows(
