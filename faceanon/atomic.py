@@ -9,6 +9,7 @@ __all__ = ['part_folder', 'atomic_write', 'remove_stale_parts', 'only_writer']
 import json
 import os
 import platform
+import re
 import shutil
 import threading
 import time
@@ -16,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from secrets import token_hex
+from tempfile import TemporaryFile, gettempdir
 
 # %% ../nbs/1_data/10_atomic.ipynb #at0c0002
 _OWNER_FILE, _OWNER_FORMAT = '.faceanon-owner', 'faceanon part 1'
@@ -87,6 +89,17 @@ def _claim(part:Path) -> None:
     owner = dict(format=_OWNER_FORMAT, where=_where(), pid=os.getpid())
     (part/_OWNER_FILE).write_text(json.dumps(owner), encoding='utf-8')
 
+# %% ../nbs/1_data/10_atomic.ipynb #at0c0008
+def _remove_part(folder:Path) -> None:
+    "Remove a folder, its owner's file last: what a kill leaves of it still has an owner."
+    with suppress(OSError):
+        for one in folder.iterdir():
+            if one.name == _OWNER_FILE: continue
+            if one.is_dir() and not one.is_symlink(): shutil.rmtree(one, ignore_errors=True)
+            else:
+                with suppress(OSError): one.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
 
 @contextmanager
 def part_folder(
@@ -95,9 +108,14 @@ def part_folder(
 ) -> Iterator[Path]:            # a hidden folder that is removed at the end
     "A folder for unfinished files, which no sweep removes while this process lives."
     prefix = f'.{name[:40]}.part-{os.getpid()}-'
-    with TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
-        _claim(Path(folder))
-        with _heartbeat(Path(folder)): yield Path(folder)
+    folder = Path(gettempdir() if parent is None else parent, f'{prefix}{token_hex(16)}')
+    try:  # the name is known before the folder is there, so that a signal in between leaves none
+        folder.mkdir(0o700)
+        _claim(folder)
+        with _heartbeat(folder): yield folder
+    finally:
+        try: _remove_part(folder)
+        finally: _remove_part(folder)  # a signal may have interrupted the first
 
 # %% ../nbs/1_data/10_atomic.ipynb #e93bffca
 @contextmanager
@@ -112,12 +130,26 @@ def atomic_write(
         os.replace(aside, path)
 
 # %% ../nbs/1_data/10_atomic.ipynb #aec4a0f9
+def _was_never_claimed(
+    part:Path,  # a hidden folder
+) -> bool:      # False too where it is not ours
+    "Is it the empty folder of a process that was killed before it could name itself?"
+    if part.is_symlink() or not re.fullmatch(r'\..*\.part-\d+-[0-9a-f]{32}', part.name, re.DOTALL): return False
+    try:
+        with TemporaryFile(dir=part.parent) as now:
+            silent = os.fstat(now.fileno()).st_mtime - part.stat().st_mtime > _SILENT_SECONDS
+        return silent and not any(part.iterdir())
+    except OSError: return False
+
+
 def remove_stale_parts(
     folder:str|Path,   # where results are written
 ) -> None:             # removes folders
     "Remove the hidden folders of processes that have ended, here or on another machine."
     for part in Path(folder).glob('.*.part-*'):
-        if _owner_ended(part): shutil.rmtree(part, ignore_errors=True)
+        if _owner_ended(part): _remove_part(part)
+        elif _was_never_claimed(part):
+            with suppress(OSError): part.rmdir()
 
 # %% ../nbs/1_data/10_atomic.ipynb #at0c0005
 def _move_away(
@@ -150,4 +182,6 @@ def only_writer(
             raise FileExistsError(f"{path}: another run is writing it (its lock is {lock.name})") from error
         try:
             with _heartbeat(lock): yield
-        finally: shutil.rmtree(lock, ignore_errors=True)
+        finally:
+            try: _remove_part(lock)
+            finally: _remove_part(lock)  # a signal may have interrupted the first

@@ -28,7 +28,7 @@ from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_met
 from ..models.baselines import BASELINES, StochasticMethod, blur, change_in_boxes
 from ..models.face_detectors import resize_and_pad
 from .anonymize import anonymize_video
-from .encoding import terminate_cleanly
+from .encoding import terminate_cleanly, unwind_on_sigterm
 from .hiding import MASK_CONFIG
 from .reading import describe_video, probe_video
 from .camera import record_camera
@@ -217,7 +217,7 @@ def _run_job(
     "Anonymize one input. No other run may write the same result meanwhile."
     if job.out == '-': return _anonymize_input(job, **how)
     Path(job.out).parent.mkdir(parents=True, exist_ok=True)
-    with only_writer(job.out): return _anonymize_input(job, **how)
+    with unwind_on_sigterm(), only_writer(job.out): return _anonymize_input(job, **how)
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco11
 def _run_safely(
