@@ -15,7 +15,7 @@ from faceanon.config import get_preset
 from faceanon.data.synthetic import make_face
 from faceanon.evaluation.networks import fixed_verifier
 from faceanon.faces import to_float
-from faceanon.interactive.play_page import WIDGETS, page_data, static_widget, write_play_page
+from faceanon.interactive.play_page import WIDGETS, live_widget, page_data, static_widget, write_play_page
 from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.baselines import blur8, mask, pixelate
 
@@ -269,6 +269,36 @@ def test_without_a_runtime_all_else_plays_and_the_page_says_what_is_missing(brow
         page.locator('#game').get_by_role('button', name='Step on').click()
         assert page.locator('#game .widget').get_attribute('data-shown') == '0:1'
         assert (asked, faults) == ([path.as_uri()], [])
+
+
+# What anywidget does with a widget's module, on a page that is not ours.
+HOST = """<!doctype html><meta charset="utf-8"><style>h1 { color: rgb(1, 2, 3) }</style>
+<body><h1>Lab</h1><div id="cell"></div>
+<script type="module">
+const data = JSON.parse(document.getElementById('data').textContent)
+document.head.append(Object.assign(document.createElement('style'), { textContent: data.css }))
+const module = await import(URL.createObjectURL(new Blob([data.esm], { type: 'text/javascript' })))
+module.default.render({ model: { get: name => data.state[name] }, el: document.getElementById('cell') })
+</script>"""
+
+
+@pytest.mark.parametrize('name', WIDGETS)
+def test_a_widget_in_a_notebook_plays_and_leaves_the_page_around_it_alone(browser, data, tmp_path, name):
+    pytest.importorskip('anywidget')
+    state = live_widget(name, data[PARTS[name]]).get_state()
+    inside = dict(esm=state['_esm'], css=state['_css'], state=dict(data=state['data']))
+    text, path = json.dumps(inside).replace('<', '\\u003c'), tmp_path/'host.html'
+    path.write_text(f'{HOST}<script type="application/json" id="data">{text}</script>', encoding='utf-8')
+    with opened(browser, path) as (page, _, faults):
+        select = page.locator('#cell select').first
+        select.wait_for()
+        before = page.locator('#cell').inner_html()
+        select.select_option(index=1)
+        assert page.locator('#cell').inner_html() != before
+        assert page.evaluate("getComputedStyle(document.querySelector('h1')).color") == 'rgb(1, 2, 3)'
+        assert page.evaluate('getComputedStyle(document.body).maxWidth') == 'none'
+        assert page.evaluate("getComputedStyle(document.querySelector('#cell .control')).display") == 'grid'
+        assert faults == []
 
 
 @pytest.mark.parametrize('name', WIDGETS)
