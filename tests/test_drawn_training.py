@@ -33,7 +33,8 @@ def toy_data():
 
 def toy_judges():
     crops = nn.ModuleList([PlainCNN(CFG.near_actions + 1, 8)])
-    judges = Judges(crops, PlainCNN(CFG.people, 8), nn.ModuleList([small_detector(len(ACTIONS), 160, 8)]))
+    detectors = nn.ModuleList([small_detector(len(ACTIONS), 160, 8)])
+    judges = Judges(crops, PlainCNN(CFG.people, 8), detectors, PlainCNN(10, 8))
     for net in vars(judges).values(): net.eval().requires_grad_(False)
     return judges
 

@@ -78,7 +78,7 @@ def _load_drawn_data(
     held = _drawn_faces(cfg, workers)
     frames, targets = frames_for_role(_shared_config(cfg), 'train')
     ids = torch.arange(cfg.people).repeat_interleave(cfg.faces_per_person)
-    moved = [dict(boxes=t['boxes'].to(device), labels=t['labels'].to(device), faces=t['faces']) for t in targets]
+    moved = [t | dict(boxes=t['boxes'].to(device), labels=t['labels'].to(device)) for t in targets]
     return DrawnData(held['faces'].to(device), ids.to(device), frames.to(device), moved, held['actions'].to(device))
 
 def _validation_faces(
@@ -100,14 +100,17 @@ def _train_judges(
     built = [build(classes, width) for width in cfg.judge_widths for build in (SmallSphereFace, PlainCNN)]
     crops = nn.ModuleList(built).to(device)
     identity = SmallSphereFace(data.people, max(cfg.judge_widths)).to(device)
-    both = nn.ModuleDict(dict(crops=crops, identity=identity))
+    points = PlainCNN(10, max(cfg.judge_widths)).to(device)
+    nets = nn.ModuleDict(dict(crops=crops, identity=identity, points=points))
     def make():
-        for _ in tqdm(judge_steps(crops, identity, data, cfg), total=cfg.judge_steps, desc='judges'): pass
-        return both.state_dict()
-    names = ('seed', 'people', 'faces_per_person', 'near_actions', 'judge_widths', 'judge_steps', 'judge_batch')
+        steps = judge_steps(crops, identity, points, data, cfg)
+        for _ in tqdm(steps, total=cfg.judge_steps, desc='judges'): pass
+        return nets.state_dict()
+    names = ('seed', 'people', 'faces_per_person', 'near_actions', 'pad', 'judge_widths', 'judge_steps', 'judge_batch',
+             'batch_frames')
     settings = dict(world=VERSION) | {name: value for name, value in drawn_settings(cfg).items() if name in names}
-    both.load_state_dict(load_file(cached(runs_dir()/f'drawn-{cfg.preset}-{cfg.seed}', 'judges', settings, make)))
-    judges = Judges(crops, identity, nn.ModuleList([initial_detector(_shared_config(cfg), device)]))
+    nets.load_state_dict(load_file(cached(runs_dir()/f'drawn-{cfg.preset}-{cfg.seed}', 'judges', settings, make)))
+    judges = Judges(crops, identity, nn.ModuleList([initial_detector(_shared_config(cfg), device)]), points)
     for net in vars(judges).values(): net.eval().requires_grad_(False)
     return judges
 

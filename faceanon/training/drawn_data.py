@@ -18,7 +18,8 @@ from ..faces import to_float
 from .players import TrainData
 
 # %% ../../nbs/2_method/23_drawn_data.ipynb #drda0006
-DRAWN_TERMS = ('looks', 'coarse', 'crops', 'frames', 'nobody', 'readers', 'spread', 'price')
+DRAWN_TERMS = ('looks', 'coarse', 'crops', 'frames', 'nobody', 'points', 'readers', 'spread', 'price')
+_RELEASED_TERMS = tuple(term for term in DRAWN_TERMS if term != 'points')
 
 @dataclass(frozen=True)
 class _DrawnNetworks:
@@ -50,11 +51,12 @@ class DrawnConfig(_DrawnNetworks):
     batch_people:int = 24        # people a step
     batch_pictures:int = 10      # pictures of each, as many as a template averages
     batch_frames:int = 16        # frames a step
-    terms:tuple = DRAWN_TERMS    # the losses that take part
+    terms:tuple = _RELEASED_TERMS  # the losses that take part
     coarse_weight:float = 6.     # of `coarse`; its gradient is at most as large as the critic's
     crops_weight:float = 4.      # of `crops`, likewise
     frames_weight:float = 4.     # of `frames`, likewise
     nobody_weight:float = .3     # of `nobody`; at most half of the critic's
+    points_weight:float = 4.     # of `points`; its gradient is at most as large as the critic's
     readers_weight:float = 2.    # of `readers` at the start; what validation attackers read steers it
     spread_weight:float = .02    # of `spread`, times the weight of `readers`
     price_weight:float = .0005   # of a nat

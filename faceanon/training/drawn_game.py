@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..faces import crop_faces, paste_faces
 from .adversarial import frozen, reset_network
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_people, sample_rendered
-from .drawn_judges import Judges, crops_loss
+from .drawn_judges import Judges, crop_points, crops_loss, points_loss
 from .drawn_losses import (bound_gradient, coarse_loss, critic_loss, looks_loss, nobody_loss,
                                             reader_logits, reader_losses, readers_confusion, spread_loss)
 from .face_prior import DrawnPlayers, falling_rate, follow
@@ -32,6 +32,7 @@ class _Step:
         crops = crop_faces(self.frames, self.boxes, named.shape[-1])
         self.labels = torch.cat([t['labels'] for t in self.targets])
         self.faces, self.count = torch.cat([named, crops]), len(named)
+        self.points = crop_points(self.targets, self.boxes).to(named.device)
         self.actions = torch.cat([actions, self.labels - 1])
         self.people = (cfg.batch_people, cfg.batch_pictures)
 
@@ -61,7 +62,8 @@ def _picture_terms(judges:Judges, critic:nn.Module, step:int, seen:_Step, drawn:
         coarse=(lambda: coarse_loss(drawn, seen.faces), cfg.coarse_weight, 1.),
         crops=(lambda: crops_loss(turns, drawn, seen.actions, cfg.near_actions), cfg.crops_weight, 1.),
         frames=(lambda: _frames_loss(judges, step, seen, drawn), cfg.frames_weight, 1.),
-        nobody=(nobody, cfg.nobody_weight, .5))
+        nobody=(nobody, cfg.nobody_weight, .5),
+        points=(lambda: points_loss(judges.points, drawn[seen.count:], seen.points), cfg.points_weight, 1.))
     return {name: row for name, row in terms.items() if name in cfg.terms}
 
 # %% ../../nbs/2_method/27_drawn_game.ipynb #drga0009
@@ -80,7 +82,7 @@ def _picture_gradient(
         values[f'loss_{name}'] = term()
         gradient, = torch.autograd.grad(values[f'loss_{name}'], leaf)
         if name == 'looks': reference, total = gradient, total + gradient
-        elif name == 'frames':  # named faces stand in no frame
+        elif name in ('frames', 'points'):  # named faces stand in no frame
             own = reference if reference is None else reference[seen.count:]
             total[seen.count:] += bound_gradient(gradient[seen.count:], own, weight, ratio)
         else: total += bound_gradient(gradient, reference, weight, ratio)
