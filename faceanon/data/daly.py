@@ -18,6 +18,7 @@ from torch import Tensor
 from .files import (DataError, check_on_bad, data_folder, faces_in_frame, read_face_table, read_image,
                                  read_pickle, scan_files, warn_skipped)
 from ..faces import resize, to_float, to_uint8
+from ..media_files import open_media
 
 # %% ../../nbs/1_data/08_daly.ipynb #b00539a1
 DALY_FILE = 'daly1.1.0.pkl'
@@ -92,12 +93,12 @@ def read_frame_at(
     "One frame of a long video; DataError where it is damaged or ends before `time`."
     import av  # only those who read videos need it
     try:
-        with av.open(str(path)) as video:
+        with open_media(path) as video:
             stream = video.streams.video[0]
             frame, ends = _frame_before(video, stream, max(0., time - .1), time)  # `time` may be an independent frame's
             if frame is None and not ends: frame, _ = _frame_before(video, stream, 0, time)
             if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24')).permute(2, 0, 1)
-    except (av.error.FFmpegError, OSError, IndexError) as e:
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e
     raise DataError(f"{path}: expected a frame at {time:.3f} s, the video ends before it")
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from .files import (DataError, check_on_bad, data_folder, faces_in_frame, parse_fields, read_face_table,
                                  read_image, read_lines, read_pickle, scan_files, warn_skipped)
 from ..faces import resize, to_float, to_uint8
+from ..media_files import open_media
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #0b7c16e2
 def _check_mask(path:Path, shape:tuple) -> None:
@@ -99,11 +100,11 @@ def read_video(
     import av  # only those who read videos need it
     frames = []
     try:
-        with av.open(str(path)) as video:
+        with open_media(path) as video:
             for frame in video.decode(video=0):
                 frames.append(frame.to_ndarray(format='rgb24'))
                 if len(frames) == most: break
-    except (av.error.FFmpegError, OSError, IndexError) as e:
+    except (av.error.FFmpegError, OSError, IndexError, ValueError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e
     if not frames: raise DataError(f"{path}: expected a video, found no frame in it")
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)

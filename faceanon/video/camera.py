@@ -20,7 +20,7 @@ from .anonymize import anonymize_stream
 from .encoding import DEFAULT_CODECS, atomic_output, choose_pixel_format
 from .mask_regions import paint_pixels
 from .mask_shapes import MaskShape
-from .media_files import open_media_for_writing
+from ..media_files import open_media_for_writing
 
 # %% ../../nbs/4_video/19_camera.ipynb #vbca04
 _MILLISECOND = Fraction(1, 1000)

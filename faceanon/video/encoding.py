@@ -22,7 +22,7 @@ from pathlib import Path
 from ..atomic import atomic_write, remove_stale_parts
 from ..models.detection_checks import Terminated
 from .film_metadata import keepable_tags
-from .media_files import open_media_for_writing
+from ..media_files import open_media_for_writing
 from .hdr_metadata import hdr_options
 from .reading import VideoError, VideoInfo, copy_timing
 from .sound import AUDIO_MODES

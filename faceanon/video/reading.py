@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .film_identity import FilmDigest
 from .hdr_metadata import HdrMetadata, read_hdr_metadata
-from .media_files import open_media
+from ..media_files import open_media
 from .orientation import Orientation, display_matrix, nearest_orientation
 from .steady_clock import steady_packets
 from .uniform_frames import FrameKind, PixelShapes, describe_change, fit_frame, kind_of_frame
