@@ -279,8 +279,8 @@ def test_the_default_is_the_mask(place):
     assert commands.method_from_option(None).mask_shape == MASK_CONFIG.mask_shape
 
 
-@pytest.mark.skipif('real-learned-0' not in released_anonymizers(), reason="it is not released")
-@pytest.mark.parametrize('name, said', [('real', 'real'), ('real-learned-0', 'real'), ('blur', 'blur'),
+@pytest.mark.skipif('real-drawn-0' not in released_anonymizers(), reason="it is not released")
+@pytest.mark.parametrize('name, said', [('real', 'real'), ('real-learned-0', 'real-learned-0'), ('blur', 'blur'),
                                         ('blur16', 'blur'), ('world', 'world'), ('mask', ''), (None, '')])
 def test_a_method_that_leaks_says_so_when_it_is_used(place, name, said):
     picture(place/'a.png')
@@ -294,7 +294,7 @@ def test_an_unreleased_method_is_no_choice(place):
     result = no_traceback(typed('a.png', '-o', 'b.png', '--method', 'magic'))
     known = ' '.join(result.stderr.split()).partition('one of ')[2].split(', ')
     assert result.exit_code == 2 and 'world' in known and 'none' not in known
-    assert ('real' in known) == ('real-learned-0' in released_anonymizers())
+    assert ('real' in known) == ('real-drawn-0' in released_anonymizers())
 
 
 def test_a_method_of_drawn_faces_says_so(place):

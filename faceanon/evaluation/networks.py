@@ -31,6 +31,7 @@ from ..models.anonymizer import (Anonymizer, PaperGenerator, load_anonymizer, re
 from ..models.baselines import StochasticMethod
 from ..models.discriminator import LatentClassifier, SmallSphereFace
 from ..models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, load_mobilefacenet
+from ..models.photo_generator import PhotoAnonymizer, head_drawing_method
 from ..training.checkpoints import run_training
 from ..training.players import Networks, bf16_autocast
 from ..training.supervised import train_identity_classifier, warm_up_a
@@ -211,6 +212,7 @@ def load_method(
 ) -> StochasticMethod:              # a method: frames, boxes -> frames, without gradient
     "A trained M as a method."
     M = load_anonymizer(path).to(device)
+    if isinstance(M, PhotoAnonymizer): return head_drawing_method(M)
     @torch.no_grad()
     def change(frames, boxes, key):
         with bf16_autocast(device): return replace_faces(frames, boxes, with_fixed_noise(M, key), size)

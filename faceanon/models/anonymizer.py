@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..atomic import atomic_write
 from .face_generator import FaceAnonymizer
+from .photo_generator import PhotoAnonymizer
 from .layers import check_faces, check_range, conv_group_norm
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #2a4b4834
@@ -229,7 +230,7 @@ class Anonymizer(_NoisyChannel):
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #0a9e5c31
 def with_fixed_noise(
-    M:Anonymizer|PaperGenerator|FaceAnonymizer,  # in evaluation mode
+    M:Anonymizer|PaperGenerator|FaceAnonymizer|PhotoAnonymizer,  # in evaluation mode
     key:int|None,  # of the one noise, in [0, 2**63), to be kept secret; None: fresh noise, `M` itself
 ) -> Callable:  # faces -> anonymized faces, each with the same noise; `M` itself where it draws none
     "M with one draw of noise for all pictures of one face."
@@ -237,15 +238,17 @@ def with_fixed_noise(
     def anonymize(faces):
         mean = M.mean_code(faces)
         drawn = torch.randn(1, *mean.shape[1:], generator=torch.Generator().manual_seed(key))
-        return M.decode(mean + M.noise*drawn.to(mean))
+        code = mean + M.noise*drawn.to(mean)
+        return M.render(code, faces) if isinstance(M, PhotoAnonymizer) else M.decode(code)
     return anonymize
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #20b6c7cf
-_ANONYMIZER_CLASSES = dict(Anonymizer=Anonymizer, PaperGenerator=PaperGenerator, FaceAnonymizer=FaceAnonymizer)
+_ANONYMIZER_CLASSES = dict(Anonymizer=Anonymizer, PaperGenerator=PaperGenerator, FaceAnonymizer=FaceAnonymizer,
+                           PhotoAnonymizer=PhotoAnonymizer)
 
 def save_anonymizer(
     path:str|Path,  # ends in `.safetensors` by convention; its folder must exist; replaced if there
-    model:Anonymizer|PaperGenerator|FaceAnonymizer,  # its weights, class and constructor arguments are stored
+    model:Anonymizer|PaperGenerator|FaceAnonymizer|PhotoAnonymizer,  # its weights, class and arguments are stored
     **notes,        # anything JSON can hold: preset, seed, commit, what it was trained on
 ) -> Path:          # `path`
     "Write an anonymizer so that `load_anonymizer` can restore it."
@@ -289,7 +292,7 @@ def _check_fits(
 
 def load_anonymizer(
     path:str|Path,                 # written by `save_anonymizer`
-) -> Anonymizer|PaperGenerator|FaceAnonymizer:  # on the CPU, in evaluation mode (the channel stays noisy)
+) -> Anonymizer|PaperGenerator|FaceAnonymizer|PhotoAnonymizer:  # on the CPU, in evaluation mode; its channel is noisy
     "Restore an anonymizer; ValueError for a damaged or foreign file."
     about = read_weights_metadata(path)
     try:
@@ -317,10 +320,11 @@ def find_weights(
     name:str|Path,           # as for `Anonymizer.from_pretrained`
     folder:Path|None=None,   # as for `released_anonymizers`
 ) -> Path:                   # an existing file; of a released one the hash is as listed
-    "From name to file; ValueError for an unknown name or another hash. `real` is the one released as `real-..`."
+    "From name to file; ValueError for an unknown name or another hash. `real` is the one released as `real-drawn-..`."
     released = released_anonymizers(folder)
-    alike = [known for known in released if known.startswith(f'{name}-')]
-    if str(name) not in released and len(alike) == 1: name = alike[0]
+    for start in (f'{name}-drawn-', f'{name}-'):
+        alike = [known for known in released if known.startswith(start)]
+        if str(name) not in released and len(alike) == 1: name = alike[0]
     if str(name) not in released:
         if Path(name).is_file(): return Path(name)
         raise ValueError(f"no anonymizer {str(name)!r}, neither a file nor one of the released: {sorted(released)}")

@@ -27,6 +27,7 @@ from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_met
                                         with_fixed_noise)
 from ..models.baselines import BASELINES, StochasticMethod, blur, change_in_boxes
 from ..models.face_detectors import resize_and_pad
+from ..models.photo_generator import HEAD_BOX, PhotoAnonymizer, head_drawing_method
 from .anonymize import anonymize_video
 from .encoding import terminate_cleanly, unwind_on_sigterm
 from .hiding import MASK_CONFIG
@@ -99,6 +100,9 @@ def _learned_method(
     size, pad = _trained_sizes(path, config)
     M = load_anonymizer(path).to(device)
     if device.type == 'cpu': M = M.to(memory_format=torch.channels_last)  # faster there
+    if isinstance(M, PhotoAnonymizer):
+        return AnonymizationMethod(head_drawing_method(M), MaskShape(HEAD_BOX, 'box', 0),
+                                   f'{path.stem}, learned, draws the head of nobody', str(device))
     @torch.no_grad()
     def change(frames, boxes, key):
         few = (boxes[:, 3:] - boxes[:, 1:3]).amin(1) < min(_MIN_FACE_PIXELS, size)  # M would have to enlarge them

@@ -6,7 +6,7 @@
 __all__ = ['METHOD_ALIASES', 'DEFAULT_METHOD', 'METHOD_NOTES', 'note_for_method']
 
 # %% ../../nbs/4_video/16_method_notes.ipynb #vbmn03
-METHOD_ALIASES = dict(blur='blur8', noise='noise03', real='real-learned-0', world='small-learned-0')
+METHOD_ALIASES = dict(blur='blur8', noise='noise03', real='real-drawn-0', world='small-learned-0')
 DEFAULT_METHOD = 'mask'
 
 # EER: equal error rate of the best recognizer tested, retrained on faces that the method has changed. 50 % is guessing.
@@ -17,8 +17,9 @@ METHOD_NOTES = dict(
     noise="protects against a glance; recognizers read it (EER 34 % on photographs, 13 % on drawn faces)",
     superpixel="protects against a glance; recognizers read it (EER 5 % on drawn faces)",
     edge="protects against a glance; recognizers read it (EER 10 % on drawn faces)",
-    real="stops recognizers that never saw it; a fine-tuned one named a third of 60 people by one photo, half by five",
+    real="draws the head of nobody; clothes, hair ends and the place stay, and may tell who it is; for research",
     world="made for drawn faces (EER 41 %); what it leaks of photographs is not known",
+    **{'real-learned-0': "a fine-tuned recognizer named a third of 60 people by one photo, half by five: take `real`"},
     PATH="a model of your own or another released one; attack it before you trust it")
 
 
@@ -28,4 +29,5 @@ def note_for_method(
     "What a method protects against, and what was seen to leak."
     name = name or DEFAULT_METHOD
     families = {meant: word for word, meant in METHOD_ALIASES.items()}
-    return METHOD_NOTES.get(families.get(name, name.rstrip('0123456789')), METHOD_NOTES['PATH'])
+    word = name if name in METHOD_NOTES else families.get(name, name.rstrip('0123456789'))
+    return METHOD_NOTES.get(word, METHOD_NOTES['PATH'])
