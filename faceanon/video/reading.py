@@ -276,9 +276,11 @@ class _FrameTimes:
         self.fault = fault or self.fault
         if fault and not self.matched:
             raise VideoError(f"{self.path}: frame {self.number} or one near it is damaged: {fault}")
+        if packet.is_corrupt and packet.size:
+            if packet.pts is None: raise VideoError(f"{self.path}: a packet near frame {self.number} is damaged")
+            self.corrupt_times.add(packet.pts)
         if not (self.matched and packet.size) or packet.pts is None or packet.is_discard: return
         heappush(self.waiting, packet.pts)
-        if packet.is_corrupt: self.corrupt_times.add(packet.pts)
 
     def emit(self,
         frame,      # of PyAV
