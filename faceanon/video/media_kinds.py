@@ -30,7 +30,7 @@ _HEADERS = {  # as regular expressions on the first bytes
     'video': rb'.{4}(?:ftyp(?!crx )|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|'
              rb'0&\xb2u\x8ef\xcf\x11|\0\0\x01[\xba\xb3]|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\x2b\x34'}
 
-
+# %% ../../nbs/4_video/24_media_kinds.ipynb #7d0e4eadp1
 def content_format(
     path:str|Path,  # a file
 ) -> str:           # Pillow's name of a picture's format, 'video', or '' for anything else or an unreadable file

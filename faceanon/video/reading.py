@@ -37,7 +37,7 @@ from .uniform_frames import FrameKind, PixelShapes, describe_change, fit_frame, 
 class VideoError(ValueError):
     "A video is not what it should be, or cannot be written; the message names the file and the rule."
 
-
+# %% ../../nbs/4_video/05_reading.ipynb #cd502d42p1
 @dataclass(frozen=True)
 class VideoInfo:
     "A video file, as its header describes it."
@@ -175,7 +175,7 @@ def _promised_seconds(
     if name == 'avi' and stream.frames and stream.average_rate: return float(stream.frames/stream.average_rate)
     return _header_seconds(container) if name in _TIMED_FORMATS and len(container.streams) == 1 else None
 
-
+# %% ../../nbs/4_video/05_reading.ipynb #de162d1ap1
 def probe_video(
     path:Path,       # a video
 ) -> VideoInfo:      # VideoError where there is no frame
@@ -196,7 +196,7 @@ def probe_video(
             hdr=read_hdr_metadata(frame), interlaced=bool(frame.interlaced_frame),
             alpha=_has_alpha(frame, stream), chapters=starts)
 
-
+# %% ../../nbs/4_video/05_reading.ipynb #de162d1ap1p1
 def digest_of_start(
     path:Path,      # a video
 ) -> str:           # as `FilmDigest.start`

@@ -54,7 +54,7 @@ def read_frame(
         if enough(last): return last
     return last
 
-
+# %% ../../nbs/4_video/14_rerender.ipynb #revw37p1
 def _read_rows(
     sidecar:str|Path,  # a list of faces
     first:int,         # frame, from 0

@@ -82,7 +82,7 @@ def _pitch_filter(
                      graph.add('abuffersink')).configure()
     return graph
 
-
+# %% ../../nbs/4_video/44_sound.ipynb #so07p1
 def _decode_sound(
     packet,          # of PyAV; an empty one ends the stream
     clock:dict,      # changed: `due`, the second at which the next frame of the stream begins
@@ -133,7 +133,7 @@ def _copied_packet(
         bare.set_sidedata(packet.get_sidedata('skip_samples'))
     yield bare
 
-
+# %% ../../nbs/4_video/44_sound.ipynb #so09p1
 def _copy_audio(
     audio_source,    # the input, opened
     out,             # PyAV's output container; gets the streams at once
@@ -156,7 +156,7 @@ def _drop_audio(
     "Leave sound out."
     return iter(())
 
-
+# %% ../../nbs/4_video/44_sound.ipynb #so09p2
 def _distort_audio(
     audio_source,    # the input, opened
     out,             # PyAV's output container; gets the streams at once

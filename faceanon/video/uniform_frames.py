@@ -29,7 +29,7 @@ class FrameKind:
     colours:tuple            # colour space, range, primaries and transfer, numbers of FFmpeg
     aspect:Fraction = Fraction(1)  # width over height of a stored pixel
 
-
+# %% ../../nbs/4_video/31_uniform_frames.ipynb #un05p1
 def kind_of_frame(
     frame,           # of PyAV, as decoded
     aspect:Fraction=Fraction(1),  # width over height of a pixel, which a frame does not tell
