@@ -12,8 +12,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 DIRECTIVE = re.compile(r'^#\s*\|\s*(\w+).*\n?', flags=re.MULTILINE)
-NO_KERNEL = ('<p class="no-kernel">Here stand controls. They need a running kernel: open this notebook with '
-             '<code>make lab</code> and run it from its first cell.</p>')
+NO_KERNEL = ('<p class="no-kernel">Here stand controls that compute in Python whenever they are moved, so they need a '
+             'running kernel: open this notebook with <code>make lab</code> and run it from its first cell.</p>')
 MATHML = 'http://www.w3.org/1998/Math/MathML'
 
 

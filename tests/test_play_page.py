@@ -229,7 +229,7 @@ def test_frames_show_what_A_found(play, data):
     for i, frame in enumerate(data['frames']['frames']):
         frames.get_by_label('Frame, and what is true').select_option(str(i))
         for name, shown in frame['shown'].items():
-            caption = frames.locator(f'[data-method={name}] figcaption').inner_text()
+            caption = frames.locator(f'[data-method="{name}"] figcaption').inner_text()
             assert (shown['boxes'][0]['label'] if shown['boxes'] else 'A finds nothing') in caption
 
 

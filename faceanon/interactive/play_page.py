@@ -21,7 +21,7 @@ from ..atomic import atomic_write
 from ..config import get_preset
 from ..evaluation.networks import fixed_verifier, initial_detector
 from .play_data import frame_examples, frontier_data, guess_faces, portrait_sheet, story_data
-from ..models.anonymizer import Anonymizer
+from ..models.anonymizer import Anonymizer, released_anonymizers
 from ..models.onnx_export import export_halves, export_recognizer
 from ..plots.style import read_recorded
 
@@ -137,7 +137,9 @@ def page_data(
     figures:Path,  # `figures/data`
 ) -> dict:         # what JSON can hold: `stories`, `frontier`, `frames`, `portraits`, `guess`, `errors` (from outside)
     "All that the page shows and that no network computes there."
-    named = dict(paper_objective='small-paper_objective-0', learned='small-learned-0')
+    named = {'paper_objective': 'small-paper_objective-0', 'learned': 'small-learned-0'}
+    if 'world-drawn-0' in released_anonymizers():  # 24 MB as a graph: too large to run in the page
+        named['M that draws faces (this A helped to train it)'] = 'world-drawn-0'
     nets = {name: Anonymizer.from_pretrained(weights) for name, weights in named.items()}
     errors = dict(one=_outside(figures, 'photographs', [1, 1]), five=_outside(figures, 'photographs', [5, 5]),
                   ten=_outside(figures, 'world', [10, 10]))

@@ -123,7 +123,7 @@ async function mountFace({ data, anonymizers, run, el }) {
     make('div', { class: 'controls' },
       slider('Noise of the channel', { max: 3, step: .05, value: 1, say: v => `${v.toFixed(2)} σ` }, turnTo('strength')).row,
       make('button', { type: 'button', onclick: () => turnTo('seed')(freshSeed()) }, 'Draw other noise'),
-      slider('Walk to another face', { max: 1, step: .02, value: 0, say: percent }, turnTo('walk')).row, labelled('which is', other)),
+      slider('Walk to another face', { max: 1, step: .02, value: 0, say: percent }, turnTo('walk')).row, labelled('The other face', other)),
     code.row, make('details', {}, make('summary', {}, 'A picture of your own'), photograph.row))
   el.addEventListener('dragover', event => event.preventDefault())
   el.addEventListener('drop', event => { event.preventDefault(); photograph.open(event.dataTransfer.files[0]) })

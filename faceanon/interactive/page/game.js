@@ -99,7 +99,7 @@ function render({ model, el }) {
   el.append(make('div', { class: 'story' }, text, make('div', { class: 'stage' },
     make('div', { class: 'controls' }, labelled('Story', pick), step.row,
       make('div', { class: 'buttons' }, make('button', { type: 'button', onclick: () => move(-1) }, 'Step back'), make('button', { type: 'button', onclick: () => move(1) }, 'Step on'), play)),
-    told, curves, make('p', { class: 'note' }, 'Blue line: named rightly by D in the game. Orange dots: by a recogniser trained afterwards. Dashed: chance. Above each face the original, below it M’s.'),
+    told, curves, make('p', { class: 'note' }, 'Solid: named rightly by D in the game. Broken, with dots: by a recogniser trained afterwards. Grey: chance. Above each face the original, below it M’s.'),
     make('div', { class: 'shown' }, faces, seen))))
   show(0, 0)
   text.querySelectorAll('.beat').forEach(beat => watch.observe(beat))
