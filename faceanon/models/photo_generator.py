@@ -249,6 +249,14 @@ class HeadBlender(nn.Module):
         return rgb, self.least + (self.most - self.least)*out[:, 6:].sigmoid()
 
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00020
+def _as_colourful(drawn:Tensor, crops:Tensor, known:Tensor) -> Tensor:
+    "Grey where what lies outside the ellipse is grey: a film may be black and white."
+    chroma = (crops.amax(1, keepdim=True) - crops.amin(1, keepdim=True))*known
+    chroma = chroma.sum((1, 2, 3), keepdim=True)/known.sum()
+    grey = drawn.mean(1, keepdim=True)
+    return torch.lerp(grey, drawn, ((chroma - .008)/.012).clamp(0, 1))
+
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00021
 class _PhotoCode(nn.Module):
     "The networks, and what is said of a face."
     def __init__(self,
@@ -289,7 +297,7 @@ class _PhotoCode(nn.Module):
         "The code behind the channel."
         return mean.float() + self.noise*torch.randn_like(mean, dtype=torch.float32)
 
-# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00021
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00022
 class PhotoAnonymizer(_PhotoCode):
     "M for photographs: encoder, private code, generator, blender."
     def decode(self,
@@ -306,7 +314,9 @@ class PhotoAnonymizer(_PhotoCode):
         faces:Float[Tensor, "n 3 s s"],    # as for `mean_code`; of the hidden ellipse nothing is used
     ) -> tuple[Float[Tensor, "n 3 s s"], Float[Tensor, "n 1 s s"]]:  # RGB and mask in [0, 1], float32
         "The head in the light of its surroundings, and the mask with which it is pasted."
-        drawn, mask = self.blender(heads, _to_crop(faces))
+        crops = _to_crop(faces)
+        drawn, mask = self.blender(heads, crops)
+        drawn = _as_colourful(drawn, crops, self.blender.most == 0)
         # where the mask ends the colours must not: the crop's edge is stretched under it
         return _from_crop(drawn, faces.shape[-1], 'border'), _solid(_from_crop(mask, faces.shape[-1], 'zeros'))
 
@@ -330,7 +340,7 @@ class PhotoAnonymizer(_PhotoCode):
         "M(f): outside the ellipse it is f."
         return self.render(self.encode(faces), faces)
 
-# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00023
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00024
 HEAD_BOX = 2.2            # side of a box for M over the detected one's
 _ASPECT = .725            # of YuNet's boxes, width over height
 _LEAST_BOX = 32           # pixels: a shorter box, of a face of 20 pixels, is blurred to `_BLUR` pixels each way
@@ -370,7 +380,7 @@ def _draw_head(frame:Tensor, box:tuple, M:PhotoAnonymizer, drawn:Tensor|None) ->
                  for t in M.blend(M.decode(code), face))
     part.copy_(torch.where(mask > 0, torch.lerp(part, rgb, _solid(mask)), part))
 
-# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00024
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00025
 @torch.no_grad()
 def draw_heads(
     frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]; not changed
@@ -390,7 +400,7 @@ def draw_heads(
         else: _draw_head(out[i], whole, M, drawn)
     return out
 
-# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00025
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00026
 def head_drawing_method(
     M:PhotoAnonymizer,     # in evaluation mode
 ) -> StochasticMethod:     # a method: frames, boxes -> frames, without gradient
