@@ -32,8 +32,9 @@ def run_on_ray(
 ) -> Iterator[tuple]:      # (number of a task, its row), as they are done
     "Do tasks on the Ray cluster that `RAY_ADDRESS` names, else on one that is started here."
     if not tasks: return
-    try: import ray
+    try: import ray.data
     except ImportError as error: raise UsageProblem("--engine ray needs Ray: pip install 'faceanon[ray]'") from error
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # else Ray reports that it is used
     if not ray.is_initialized(): ray.init(include_dashboard=False, log_to_driver=False)
     rows = [dict(number=number, task=json.dumps(task)) for number, task in enumerate(tasks)]
     pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)), max_tasks_in_flight_per_actor=1)
