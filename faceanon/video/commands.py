@@ -36,7 +36,7 @@ from .camera import record_camera
 from .temporary_films import job_at_address, seekable_input
 from .image_files import is_animation, read_image_file
 from .image_frames import to_rgb
-from .images import IMAGE_ON_DOUBT, anonymize_image
+from .images import IMAGE_DETECTOR_SETTINGS, IMAGE_ON_DOUBT, anonymize_image
 from .mask_shapes import MaskShape
 from .inputs import Job, UsageProblem, error_line, list_skipped, plan_jobs
 from .manifest import plan_shard
@@ -317,10 +317,10 @@ def start_session(
     torch.set_num_threads(max(1, torch.get_num_threads()//(2*share)))  # the other threads decode and encode
     method = method or _method_of(options)
     @cache
-    def detector(film):
-        settings = VIDEO_DETECTOR_SETTINGS if film else {}
+    def detector(kind):
+        settings = dict(film=VIDEO_DETECTOR_SETTINGS, picture=IMAGE_DETECTOR_SETTINGS).get(kind, {})
         return detector_from_option(options['detector'], options['threshold'], options['side'], settings)
-    stays = keep_rule(options['keep'], options['only'], options['recognizer'], detector(False))
+    stays = keep_rule(options['keep'], options['only'], options['recognizer'], detector('picture'))
     def work(job, overwrite):
         if options['skip_existing'] and job.out != '-' and Path(job.out).is_file():
             return dict(input=job.source, output=job.out, kind=job.kind, ok=True, skipped=True)
@@ -328,7 +328,7 @@ def start_session(
             with job_at_address(job) as job:
                 film = job.kind in ('video', 'pipe') or (job.kind == 'picture' and is_animation(job.source))
                 return _run_job(job, method=method, options=options | dict(overwrite=overwrite),
-                                detector=_detector_for_job(job, detector(film), stays, options))
+                                detector=_detector_for_job(job, detector(sort), stays, options))
         return _run_safely(job, run)
     return work
 

@@ -114,6 +114,7 @@ class SelectiveDetector:
 # %% ../../nbs/4_video/18_selection.ipynb #vbse08
 # cosines of MobileFaceNet: from the first on it is the same person, below the second another; see above
 _SAME_PERSON_COSINE, _OTHER_PERSON_COSINE = .5, .1
+_SURE_FACE = .5  # score of a face in a picture of a person
 
 
 def _reference_faces(
@@ -125,6 +126,7 @@ def _reference_faces(
     for path in paths:
         frame = to_rgb_bytes(read_image_file(path).frames[0])
         found = detect_faces(detector, frame)
+        found = found[found.scores >= _SURE_FACE]  # a wall as a reference would be like nobody
         if not len(found.boxes): raise ValueError(f"{path}: no face is found in it")
         largest = (found.boxes[:, 3:] - found.boxes[:, 1:3]).prod(1).argmax()
         faces.append(_aligned_face(frame, found.landmarks[largest]))
