@@ -116,3 +116,14 @@ def test_the_limit_of_pixels_can_be_moved(tmp_path):
     Image.new('RGB', (40, 40)).save(tmp_path/'a.png')
     with pytest.raises(ImageError, match='--max-pixels'): read_image_file(tmp_path/'a.png', 1599)
     assert len(read_image_file(tmp_path/'a.png', 1600).frames) == 1
+
+
+def test_a_face_in_ten_bits_of_sixteen_is_seen_although_a_plain_viewer_shows_it_black(tmp_path):
+    import cv2
+    pixels, (x1, y1, x2, y2) = np.full((400, 400, 3), 110, np.uint16), head(120)[1] + [120, 60, 120, 60]
+    pixels[60:60 + head(120)[0].shape[0], 120:120 + head(120)[0].shape[1]] = head(120)[0]
+    cv2.imwrite(str(tmp_path/'a.png'), 4*pixels[..., ::-1])
+    assert anonymize_image(tmp_path/'a.png', tmp_path/'b.png')['faces'] == 1
+    done = cv2.imread(str(tmp_path/'b.png'), cv2.IMREAD_UNCHANGED)
+    assert done.dtype == np.uint16 and (done[y1:y2, x1:x2].max(2) > 60).mean() < .05
+    assert np.array_equal(done[-20:], np.full((20, 400, 3), 440))

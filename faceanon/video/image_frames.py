@@ -37,7 +37,6 @@ def _white_value(
 ) -> int:                # it becomes 1
     "The value that counts as white."
     if colours.dtype == np.uint8: return 255
-    if colours.ndim == 3: return 65535
     return next(w for w in (1023, 4095, 16383, 65535) if colours.max(initial=0) <= w)
 
 
