@@ -453,7 +453,8 @@ def test_a_person_before_a_camera(place, monkeypatch, option, same, hidden):
     monkeypatch.setattr(cv2, 'VideoCapture', Camera)
     person(monkeypatch, same)
     picture(place/'p.png')
-    assert typed('cam:0', '-o', 'b.mp4', option, 'p.png', '--recognizer', 'w.pth').exit_code == 0
+    result = typed('cam:0', '-o', 'b.mp4', option, 'p.png', '--recognizer', 'w.pth')
+    assert result.exit_code == 0, result.stderr
     assert (max(bright(place/'b.mp4')) == 0) == hidden
 
 

@@ -328,7 +328,7 @@ def start_session(
             with job_at_address(job) as job:
                 film = job.kind in ('video', 'pipe') or (job.kind == 'picture' and is_animation(job.source))
                 return _run_job(job, method=method, options=options | dict(overwrite=overwrite),
-                                detector=_detector_for_job(job, detector(sort), stays, options))
+                                detector=_detector_for_job(job, detector('film' if film else job.kind), stays, options))
         return _run_safely(job, run)
     return work
 
