@@ -317,7 +317,6 @@ class PhotoAnonymizer(_PhotoCode):
         crops = _to_crop(faces)
         drawn, mask = self.blender(heads, crops)
         drawn = _as_colourful(drawn, crops, self.blender.most == 0)
-        # where the mask ends the colours must not: the crop's edge is stretched under it
         return _from_crop(drawn, faces.shape[-1], 'border'), _solid(_from_crop(mask, faces.shape[-1], 'zeros'))
 
     def render(self,
