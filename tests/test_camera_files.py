@@ -28,7 +28,8 @@ def scene(white=255, kind=np.uint8):
 
 
 def folder_of_tiff(order, tags, at):
-    entries = b''.join(struct.pack(f'{order}HHI', tag, kind, 1) + struct.pack(f'{order}H2x' if kind == 3 else f'{order}I',
+    short, long = f'{order}H2x', f'{order}I'
+    entries = b''.join(struct.pack(f'{order}HHI', tag, kind, 1) + struct.pack(short if kind == 3 else long,
                                                                              value) for tag, kind, value in tags)
     return struct.pack(f'{order}H', len(tags)) + entries + struct.pack(f'{order}I', at)
 
@@ -39,7 +40,8 @@ def raw_file(path, order='<', mark=b'', first=(), inner=32803):
     below = start + 2 + 12*n + 4
     below_size = 2 + 12*3 + 4
     data = below + below_size
-    tags = sorted([(256, 3, 128), (257, 3, 96), (258, 4, data), (259, 3, 1), (262, 3, 2), (273, 4, data + 6), (277, 3, 3),
+    tags = sorted([(256, 3, 128), (257, 3, 96), (258, 4, data), (259, 3, 1), (262, 3, 2), (273, 4, data + 6),
+                   (277, 3, 3),
                    (278, 3, 96), (279, 4, pixels.size), (330, 4, below), *first])
     head = struct.pack(f'{order}2sHI', b'II' if order == '<' else b'MM', 42, start) + mark.ljust(8, b'\0')
     whole = folder_of_tiff(order, tags, 0)
@@ -71,7 +73,8 @@ def test_a_developed_picture_with_a_folder_below_is_none(tmp_path):
     assert done['faces'] == 1 and np.asarray(Image.open(tmp_path/'b.tif')).max() < 250
 
 
-@pytest.mark.parametrize('start', [b'FUJIFILMCCD-RAW ', b'IIRO\x08\0\0\0', b'IIU\0\x18\0\0\0', b'\0\0\0\x18ftypcrx \0\0\0\1'])
+@pytest.mark.parametrize('start', [b'FUJIFILMCCD-RAW ', b'IIRO\x08\0\0\0', b'IIU\0\x18\0\0\0',
+                                   b'\0\0\0\x18ftypcrx \0\0\0\1'])
 def test_raw_files_of_other_kinds_are_neither_picture_nor_film(tmp_path, start):
     (tmp_path/'a').write_bytes(start + bytes(400))
     (tmp_path/'b.cr3').write_bytes(start + bytes(400))
@@ -112,5 +115,6 @@ def test_a_depth_that_would_turn_white_to_black_is_refused(tmp_path):
     at = data.find(b'\xff\x4f\xff\x51') + 42
     data[at:at + 9:3] = b'\x0b'*3  # 12 bits
     (tmp_path/'a.jp2').write_bytes(data)
-    with pytest.raises(ImageError, match='12 bits'): anonymize_image(tmp_path/'a.jp2', tmp_path/'b.jp2', find_faces=bright)
+    with pytest.raises(ImageError, match='12 bits'):
+        anonymize_image(tmp_path/'a.jp2', tmp_path/'b.jp2', find_faces=bright)
     assert not (tmp_path/'b.jp2').exists()

@@ -20,7 +20,8 @@ PIL.Image.open = crash
 
 
 def run_here(code, *typed, **env):
-    return subprocess.Popen([sys.executable, '-c', code, *typed], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen([sys.executable, '-c', code, *typed], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True,
                             env=os.environ | env)
 
 
@@ -38,7 +39,8 @@ def test_a_folder_goes_on_behind_a_picture_that_crashes_its_decoder(tmp_path):
     told, messages = ran.communicate(timeout=300)
     assert ran.returncode == 1, messages
     rows = {os.path.basename(row['input']): row for row in json.loads(told)['files']}
-    assert [(name, row['ok']) for name, row in rows.items()] == [('1.png', True), ('2_damaged.png', False), ('3.png', True)]
+    done = {name: row['ok'] for name, row in rows.items()}
+    assert list(done.items()) == [('1.png', True), ('2_damaged.png', False), ('3.png', True)]
     assert 'SIGSEGV' in rows['2_damaged.png']['error']
     assert sorted(os.listdir(tmp_path/'out')) == ['1.png', '3.png']
     for name in ('1.png', '3.png'):

@@ -25,7 +25,8 @@ def head(face):
     "The head of the picture that comes with scikit-image, its face so many pixels high; the place of the face."
     scale = face/(FACE[3] - FACE[1])
     part = Image.fromarray(data.astronaut()[:240, 160:300])
-    return np.asarray(part.resize([round(scale*side) for side in part.size], Image.BICUBIC)), (scale*FACE).round().astype(int)
+    grown = part.resize([round(scale*side) for side in part.size], Image.BICUBIC)
+    return np.asarray(grown), (scale*FACE).round().astype(int)
 
 
 def scene(path, width, height, places):

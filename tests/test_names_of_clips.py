@@ -24,7 +24,8 @@ def film(path, level):
 
 
 @pytest.mark.parametrize('reader', READERS)
-@pytest.mark.parametrize('name', ['http:127.0.0.1:{port}.avi', 'concat:a.avi|b.avi', 'file:a.avi', '%03d.avi', '-i.avi'])
+@pytest.mark.parametrize('name', ['http:127.0.0.1:{port}.avi', 'concat:a.avi|b.avi', 'file:a.avi', '%03d.avi',
+                                  '-i.avi'])
 def test_a_clip_is_read_by_its_name(tmp_path, monkeypatch, reader, name):
     monkeypatch.chdir(tmp_path)
     for other in ('a.avi', 'b.avi'): film(other, 20)

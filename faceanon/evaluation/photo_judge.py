@@ -17,7 +17,7 @@ from ..data.files import read_image
 from ..data.lfw import LFW
 from .discriminants import fit_discriminant
 from .photo_finetuning import Releases, embed_both_ways, finetune_from_clear, read_releases
-from .templates import mean_of_releases, plda_of, read_templates
+from .templates import plda_of, read_templates
 from ..faces import align_faces, check_boxes, resize, to_float, to_uint8
 from ..models.baselines import change_in_boxes
 
@@ -104,12 +104,14 @@ def ship_photos(
         made = [file(to_uint8(method(to_float(clear), boxes).clamp(0, 1)))]
         alike = torch.equal(to_uint8(method(to_float(clear[:2]), boxes[:2]).clamp(0, 1)),
                             to_uint8(method(to_float(clear[:2]), boxes[:2]).clamp(0, 1))) if not parts else parts[0][4]
-        made += [file(to_uint8(method(to_float(clear), boxes).clamp(0, 1))) for _ in range(0 if alike else releases - 1)]
+        for _ in range(0 if alike else releases - 1):
+            made.append(file(to_uint8(method(to_float(clear), boxes).clamp(0, 1))))
         views = [_two_views(pictures, lfw.points[places]) for pictures in (clear, _paint_black(clear, made[0]), *made)]
         parts.append((*views[0], *views[1], alike, *(torch.stack(part) for part in zip(*views[2:]))))
     clear, small, black, black_small, alike, shipped, colours = zip(*parts)
     ids = torch.tensor([person for _, person in chosen])
-    return ShippedPhotos(Releases(torch.cat(clear), torch.cat(shipped, 1), ids), torch.cat(colours, 1), torch.cat(small),
+    return ShippedPhotos(Releases(torch.cat(clear), torch.cat(shipped, 1), ids), torch.cat(colours, 1),
+                         torch.cat(small),
                          torch.cat(black_small), torch.cat(black), torch.tensor(alike[0]))
 
 # %% ../../nbs/3_evaluation/12_photo_judge.ipynb #be4777e5
@@ -138,7 +140,7 @@ def judge_photos(
     sizes:JudgeSizes,          # budgets
     seed:int=0,                # of the fine-tuning
     rounds:int=200,            # redraws of the people
-) -> dict:                     # `rows`, `validation`, `originals`, `fixed`, `colours`, `colours_black`; errors in [0, 1]
+) -> dict:                  # `rows`, `validation`, `originals`, `fixed`, `colours`, `colours_black`; errors in [0, 1]
     "Everything that is read from a method's photographs."
     reader, found = finetune_from_clear(net, learned.faces, validation.faces, sizes.steps, sizes.batch,
                                         most_cycles=sizes.most_cycles, seed=seed)

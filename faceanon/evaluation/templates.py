@@ -35,7 +35,7 @@ def make_templates(
     rows:Float[Tensor, "n d"],  # embeddings
     ids:Int[Tensor, "n"],       # whose they are
     size:int|None=None,         # pictures of a template; None: all of a person
-) -> tuple[Tensor, Tensor, Tensor]: # the means `(t, d)`, whose they are `(t,)`, of how many rows each is the mean `(t,)`
+) -> tuple[Tensor, Tensor, Tensor]: # means `(t, d)`, whose they are `(t,)`, of how many rows each is the mean `(t,)`
     "Means of as many rows of a person; what does not fill a template is left out unless there is no other."
     if size is not None and size < 1: raise ValueError(f"size must be at least 1 picture, got {size}")
     means, names, counts = [], [], []

@@ -7,10 +7,9 @@ __all__ = ['judge_faces', 'embedding_views', 'judge_world']
 
 # %% ../../nbs/3_evaluation/16_world_judge.ipynb #fb42575c
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 from safetensors.torch import load_file
 from torch import Tensor, nn
 

@@ -197,7 +197,8 @@ def _decode(file, size:int, promised:str, most:int) -> ImageFile:
             image.load()
             sheets.append(_sheet_in(image, file, deep, notes))
         if count > 1: image.seek(0)
-        if deepest > 8 and sheets[0].colours.dtype == np.uint8: notes.add(f'{deepest - 8} of {deepest} bits of the colours')
+        if deepest > 8 and sheets[0].colours.dtype == np.uint8:
+            notes.add(f'{deepest - 8} of {deepest} bits of the colours')
         notes = sorted({*list_metadata(image), *notes})
         return ImageFile(found, sheets, how, notes, keepable_metadata(image))
 

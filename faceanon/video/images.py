@@ -44,7 +44,7 @@ def _secret_or_error(path:str|Path) -> bytes:
     "What the noise of stills is drawn with; ImageError where it cannot be kept."
     try: return still_secret()
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: nothing is written, the secret of this method's noise cannot be kept: {error}") from error
+        raise ImageError(f"{path}: nothing is written, the secret of the noise cannot be kept: {error}") from error
 
 
 IMAGE_ON_DOUBT = ('mask', 'stop')

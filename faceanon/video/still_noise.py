@@ -39,7 +39,8 @@ def _read_secret(path:Path) -> bytes:
             aside.touch(0o600)
             aside.write_bytes(secrets.token_bytes(_SECRET_BYTES))
     held = path.read_bytes()
-    if len(held) != _SECRET_BYTES: raise ValueError(f"{path}: expected a secret of {_SECRET_BYTES} bytes, found {len(held)}")
+    if len(held) != _SECRET_BYTES:
+        raise ValueError(f"{path}: expected a secret of {_SECRET_BYTES} bytes, found {len(held)}")
     return held
 
 def still_secret() -> bytes: # 32 bytes; OSError where they cannot be kept, ValueError for a file of another kind
@@ -62,7 +63,8 @@ def noise_by_content(
             i, x1, y1, x2, y2 = row.tolist()
             face = to_uint8(frames[i:i+1, :, y1:y2, x1:x2]).contiguous().cpu().numpy()
             key = digest(secret, f'{face.shape}'.encode() + face.tobytes(), sha256)
-            one = method_for_face(method, int.from_bytes(key[:7], 'big'))(frames[i:i+1], torch.cat([row[:1]*0, row[1:]])[None])
+            alone = torch.cat([row[:1]*0, row[1:]])[None]
+            one = method_for_face(method, int.from_bytes(key[:7], 'big'))(frames[i:i+1], alone)
             out[i, :, y1:y2, x1:x2] = one[0, :, y1:y2, x1:x2]
         return out
     return change
