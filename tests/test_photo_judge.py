@@ -1,6 +1,8 @@
 "The judge of photographs reads what a method left, however it is hidden, and nothing else."
 import csv
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -184,3 +186,11 @@ def test_a_method_that_draws_is_released_several_times_and_the_file_format_is_se
     assert not torch.equal(shipped.faces.shipped[0], shipped.faces.shipped[1])
     dim = ship_photos(lambda frames, boxes: frames, lfw, chosen, 1, file=lambda pictures: pictures//2)
     assert math.isclose(dim.colours[0].double().mean(), dim.clear_colours.double().mean()/2, rel_tol=.02)
+
+
+def test_the_judge_is_calibrated_on_the_m_that_outsiders_have_read():
+    "An attacker that cannot do what others did is not used on another M."
+    path = Path(__file__).resolve().parents[1]/'figures'/'data'/'photo_judge.json'
+    judged = next(row for row in json.loads(path.read_text())['rows'] if row['method'] == 'learned')
+    def error(size): return min(row['eer'] for row in judged['rows'] if row['size'] == size and row['gallery'] == 'clear' and row['releases'] == 1)
+    assert error(1) <= .26 and error(None) <= .16 and judged['originals']['eer'] < .04
