@@ -240,6 +240,31 @@ def _drawn_costs_table(
         [f"{r['A']}, {r['pictures']}", _span([r['near']]), _span([r['far']])] for r in rows])
     return f'{table}\n\nThe code of a face can tell at most {nats:.0f} nats.'
 
+# %% ../../nbs/5_play/05_tables.ipynb #tables42
+def _photo_judge_table(
+    judge:dict,  # `originals`, `rows`, `colours`, `colours_black`: EERs and rank-1 as fractions
+) -> str:        # markdown: one line a way to read
+    "Who reads the M that draws heads into photographs."
+    def line(name, r):
+        return [name, r['gallery'], f"{r['pictures']:.1f}", str(r.get('releases', 1)),
+                f"{100*r['eer']:.1f} [{100*r['eer_low']:.1f}, {100*r['eer_high']:.1f}]", _span([r['rank1']])]
+    body = [line('fine-tuned recogniser, ' + r['scores'].upper().replace('COSINE', 'cosine'), r)
+            for r in judge['rows'] if r['size'] != 5]
+    for key, name in (('colours', 'colours of the whole picture'), ('colours_black', 'the same, changed region black')):
+        body += [line(name, r) for r in judge[key]]
+    body.append(line('*originals*', judge['originals'] | dict(gallery='clear')))
+    return markdown_table(['attacker', 'gallery', 'pictures', 'releases', 'EER', 'rank-1'], body)
+
+def _photo_costs_table(
+    rows:Sequence[dict],  # `method`, `map50_frozen`, `face_found_*`, `face_nme_*`
+) -> str:                 # markdown: one line a method
+    "What heads drawn into photographs cost an A that never met them, and face detectors."
+    def share(r, key): return _UNMEASURED if r.get(key) is None else _span([r[key]])
+    def far(r, key): return _UNMEASURED if r.get(key) is None else f'{r[key]:.2f}'
+    return markdown_table(['method', 'A frozen', 'YuNet finds', 'CenterFace finds', 'landmarks off, YuNet'], [
+        [r['method'], share(r, 'map50_frozen'), share(r, 'face_found_yunet'), share(r, 'face_found_centerface'),
+         far(r, 'face_nme_yunet')] for r in rows])
+
 # %% ../../nbs/5_play/05_tables.ipynb #tables21
 def _duration(
     minutes:Sequence[float],  # shortest and longest, or one
@@ -263,7 +288,7 @@ def _times_table(
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables24
 TABLE_SOURCES = ('fig5_tradeoff', 'tab2_attackers', 'real_tradeoff', 'real_longer', 'outside', 'times',
-                 'world_drawn')
+                 'world_drawn', 'photo_drawn')
 TABLE_PAGES = ('README.md', 'faceanon/weights/README.md')
 _MARKED = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=\n<!-- end -->)', re.DOTALL)
 
@@ -283,7 +308,9 @@ def all_tables(
         anonymizers=_anonymizers_table(world),
         readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps),
         drawn_attackers=_drawn_attackers_table(drawn['rows'], drawn['chance_rank1']),
-        drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']))
+        drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']),
+        photo_judge=_photo_judge_table(files['photo_drawn']['judge']),
+        photo_costs=_photo_costs_table(files['photo_drawn']['rows']))
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables33
 def _fill_markers(
