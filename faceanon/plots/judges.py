@@ -40,7 +40,8 @@ def world_judge_table(
         own = [row for row in rows if row['method'] == method]
         drawn = any(row['releases'] == releases for row in own)
         again = _reading(_worst_of_ways(own, size=size, releases=releases)) if drawn else 'the same'
-        body.append([method_label(method), *(_reading(_worst_of_ways(own, size=s, releases=1)) for s in (1, size)), again])
+        body.append([method_label(method), *(_reading(_worst_of_ways(own, size=s, releases=1)) for s in (1, size)),
+                     again])
     return markdown_table(['method, EER', 'one picture', f'{size} against {size}',
                            f'{size} against {size}, {releases} releases of each'], body)
 
