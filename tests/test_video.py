@@ -26,7 +26,7 @@ from faceanon.video.encoding import choose_pixel_format
 from faceanon.video.face_list import read_sidecar, sidecar_path, write_sidecar
 from faceanon.video.hiding import VIDEO_ON_DOUBT
 from faceanon.video.mask_shapes import HEAD_SHAPE, MaskShape
-from faceanon.video.reading import VideoError, describe_video, probe_video, read_video_frames
+from faceanon.video.reading import VideoError, describe_film, describe_video, probe_video, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 av = pytest.importorskip('av')
@@ -625,6 +625,11 @@ def test_a_method_that_fails_shows_nobody(files, tmp_path, name):
 def box(x): return float(x), 20., x + 16., 36.
 
 
+def head_of(path):
+    "The header of a list that is made by hand."
+    return dict(video=path.name, width=96, height=64, detector='hand', enlarge=1., film=describe_film(path))
+
+
 def noisy(keys):
     "A method that draws: it notes by which key, and where."
     def change(frames, boxes, key):
@@ -638,7 +643,7 @@ def test_noise_stays_with_a_face_and_is_another_for_another_face_and_film(files,
     gone = 'track 1 was lost'
     rows = [FrameFaces(i, f.pts, (replace(large, box=box(20 + i)), *(small,)*(i != 9)), doubt=gone*(i == 9))
             for i, f in enumerate(read_video_frames(files/'plain.mp4'))]
-    write_sidecar(tmp_path/'x.jsonl', dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.), rows)
+    write_sidecar(tmp_path/'x.jsonl', head_of(files/'plain.mp4'), rows)
     drawn_keys, how = ({}, {}), dict(sidecar=tmp_path/'x.jsonl', threads=2)
     for n, keys in enumerate(drawn_keys):
         anonymize_video(files/'plain.mp4', tmp_path/f'{n}.mp4', noisy(keys), None, **how)
@@ -659,8 +664,7 @@ def test_who_is_lost_is_covered_though_another_is_still_there(files, tmp_path):
     times = [f.pts for f in read_video_frames(files/'plain.mp4')]
     rows = [FrameFaces(i, t, (stays,) if 8 <= i < 12 else (TrackedFace(0, box(20 + i), .9, 'found'), stays),
                        doubt='track 0 was lost' if 8 <= i < 12 else '') for i, t in enumerate(times)]
-    head = dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.)
-    write_sidecar(tmp_path/'x.jsonl', head, rows)
+    write_sidecar(tmp_path/'x.jsonl', head_of(files/'plain.mp4'), rows)
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, None, sidecar=tmp_path/'x.jsonl')
     assert brightest(tmp_path/'o.mp4') < SEEN
 
@@ -671,8 +675,7 @@ def test_who_comes_later_is_covered_before(files, tmp_path):
     times = [f.pts for f in read_video_frames(files/'plain.mp4')]
     rows = [FrameFaces(i, t, (stays,) if i < 6 else (TrackedFace(0, box(20 + i), .9, 'found'), stays),
                        doubt='track 0 was not yet found' if i < 6 else '') for i, t in enumerate(times)]
-    head = dict(video='plain.mp4', width=96, height=64, detector='hand', enlarge=1.)
-    write_sidecar(tmp_path/'x.jsonl', head, rows)
+    write_sidecar(tmp_path/'x.jsonl', head_of(files/'plain.mp4'), rows)
     anonymize_video(files/'plain.mp4', tmp_path/'o.mp4', mask, None, sidecar=tmp_path/'x.jsonl')
     assert brightest(tmp_path/'o.mp4') < SEEN
 

@@ -136,7 +136,6 @@ class FrameDetections:
 
 # %% ../../nbs/4_video/02_tracking.ipynb #d36fa571
 _INFLATION_PER_FRAME, _MAX_INFLATION = .04, 1.5  # growth of a box per frame without a detection, and the most
-_INFLATION_PER_FRAME, _MAX_INFLATION = .04, 1.5  # growth of a box per frame without a detection, and the most
 
 
 @dataclass(frozen=True)
