@@ -93,7 +93,7 @@ def _check_scenes(
     "Do the scenes of a list begin where the film's do?"
     for number, frame in enumerate(frames):
         if number in scenes and number not in damaged:
-            small = thumbnails(to_float(upright_frame(frame, _SCENE_SIDE, info.orientation)[None]))[0]
+            small = thumbnails(to_float(upright_frame(frame, _SCENE_SIDE, info.view)[None]))[0]
             if not fits_scene(scenes[number], small):
                 raise VideoError(f"{info.path}: the list of faces is of another film: frame {number} looks different")
         yield frame
@@ -138,7 +138,7 @@ def render_video(
         frames = progress(read_video_frames(path, damaged, changes, digest))
         frames = _check_scenes(frames, noted_scenes(film), info, damaged)
         shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
-        shown = paint_regions(shown, regions, info.orientation)
+        shown = paint_regions(shown, regions, info.view)
         packets = encode_video(aside, shown, audio_source, source, info, encoding.codec_for(out), encoding)
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets

@@ -33,10 +33,10 @@ def _media_frames(
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
     if is_image(path): yield from (to_rgb_bytes(sheet)[0] for sheet in read_image_file(path).frames)
     else:
-        way = probe_video(Path(path)).orientation
+        view = probe_video(Path(path)).view
         for frame in read_video_frames(Path(path), {}, changes):
             if times is not None: times.append(float(frame.pts*frame.time_base))
-            yield upright_frame(frame, way=way)
+            yield upright_frame(frame, view=view)
 
 
 def independent_detector(

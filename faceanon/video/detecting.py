@@ -10,7 +10,6 @@ __all__ = ['DETECTOR_FAILED', 'CONTEXT_FRAMES', 'default_stride', 'select_in_vid
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from ..models.face_detectors import Detections, detect_faces, detect_near
 from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
 from .film_identity import FilmDigest
-from .orientation import Orientation, display_matrix, nearest_orientation
+from .orientation import View
 from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
 from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
@@ -41,17 +40,8 @@ class _PreparedFrame:
     "A frame, ready for the detector."
     detections:FrameDetections        # without boxes until the detector has looked
     picture:UInt8[Tensor, "3 h w"]    # RGB, upright, perhaps shrunk
-    way:Orientation                   # from the stored frame to the picture
+    view:View                         # from the stored frame to the picture
     size:tuple[int, int]              # width and height of the stored frame, pixels
-
-
-def _peek(
-    items:Iterable,    # gone through once
-) -> tuple:            # the first, None if there is none; all of them
-    "Look at the first item without taking it away."
-    items = iter(items)
-    first = next(items, None)
-    return first, iter(()) if first is None else chain([first], items)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bs1
 def _prepare_frames(
@@ -60,15 +50,14 @@ def _prepare_frames(
     longest:int|None,            # side that larger frames are shrunk to, pixels
     changes:dict,                # number of a frame -> what has changed in the stream, there before the frame is
     digest:FilmDigest,           # gets the scenes
+    view:View,                   # of the film: all frames are stored like the first
 ) -> Iterator[_PreparedFrame]:    # a damaged frame starts no scene, a change does
     "What the detector sees of each frame, and where scenes start."
-    first, frames = _peek(frames)
-    way = None if first is None else nearest_orientation(display_matrix(first))  # all frames are stored like the first
     def prepared(frame):
-        picture = upright_frame(frame, longest, way)
+        picture = upright_frame(frame, longest, view)
         step = max(1, max(picture.shape)//256)
         small = thumbnails(to_float(picture[None, :, ::step, ::step]))[0]
-        return small, frame.pts, picture, way, (frame.width, frame.height)
+        return small, frame.pts, picture, view, (frame.width, frame.height)
     before = None
     for number, (small, pts, *kept) in enumerate(prefetch(prepared, map(writable_frame, frames))):
         if number in doubts: small = before
@@ -92,7 +81,7 @@ def _in_stored_frame(
     one:_PreparedFrame,  # that frame
 ) -> np.ndarray:        # `(n, 4)`, pixels of the stored frame
     "From what a viewer sees to what is stored."
-    return one.way.inverse.turn_boxes(boxes, *one.way.size(*one.size))
+    return one.view.store_boxes(boxes, *one.size)
 
 
 def _ask_detector(
@@ -104,8 +93,8 @@ def _ask_detector(
     pictures = torch.stack([one.picture for one in some])
     if known is None: return detect_faces(find_faces, pictures)
     first = some[0]
-    near = first.way.turn_boxes(known, *first.size)
-    return detect_near(find_faces, pictures, near*max(first.picture.shape[1:])/max(first.size))
+    near = first.view.show_boxes(known, *first.size)
+    return detect_near(find_faces, pictures, near*max(first.picture.shape[1:])/max(first.view.size(*first.size)))
 
 # %% ../../nbs/4_video/06_detecting.ipynb #6d3d39b0
 def _detect_batch(
@@ -120,7 +109,7 @@ def _detect_batch(
         if getattr(find_faces, 'kept', None) is not None:
             check_detections(find_faces.kept, *some[0].picture.shape[1:], len(some), 'kept faces')
         for i, one in enumerate(some):
-            mine, scale = result.boxes[:, 0] == i, max(one.size)/max(one.picture.shape[1:])
+            mine, scale = result.boxes[:, 0] == i, max(one.view.size(*one.size))/max(one.picture.shape[1:])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
             kept = _kept_face_boxes(find_faces, i)*scale
             seen.append(replace(one.detections, boxes=_in_stored_frame(boxes, one),
@@ -245,12 +234,13 @@ def _detect_in_frames(
     batch:int=4,                 # frames the detector gets at once; fewer where they are large
     changes:dict={},             # noqa: B006  only read: number of a frame -> what has changed in the stream, a cut
     digest:FilmDigest|None=None,  # gets the scenes
+    view:View=View(),            # noqa: B008  frozen: how players show the frames
 ) -> Iterator[FrameDetections]:  # one a frame, for `tracking.track_faces`
     "Detect faces in a stream of frames."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     state = _StridedDetection(find_faces, doubts, every, batch)
     longest = longest or getattr(find_faces, 'side', None)
-    for frame in _prepare_frames(frames, doubts, longest, changes, digest or FilmDigest()):
+    for frame in _prepare_frames(frames, doubts, longest, changes, digest or FilmDigest(), view):
         yield from state.push(frame)
     yield from state.flush()
 
@@ -273,7 +263,7 @@ def select_in_video(
 ) -> Iterator[FrameFaces]:      # the same, with `keep` set where a face stays visible
     "Hide only some of the faces of a video."
     if not chosen.get('roi'): return select_faces(rows, info.time_base, **chosen)
-    stored = info.orientation.inverse.turn_boxes(np.array([chosen['roi']], float), *info.viewed_size)
+    stored = info.view.store_boxes(np.array([chosen['roi']], float), info.width, info.height)
     return select_faces(rows, info.time_base, **chosen | dict(roi=tuple(stored[0].tolist())))
 
 
@@ -313,7 +303,8 @@ def detect_and_track(
     info, doubts, changes = probe_video(path), {}, {}
     digest, late = FilmDigest(), {}
     frames = progress(read_video_frames(path, doubts, changes, digest))
-    seen = _detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes, digest=digest)
+    seen = _detect_in_frames(frames, find_faces, doubts, longest, every, changes=changes, digest=digest,
+                             view=info.view)
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt))
             for row in track_faces(seen, info.width, info.height, **tracking))
     if chosen: rows = select_in_video(rows, info, chosen)

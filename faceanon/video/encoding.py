@@ -180,7 +180,7 @@ def _add_video_stream(
     if codec.startswith('libvpx'): context.bit_rate = 0
     if codec == 'libx265' and set(out.format.name.split(',')) & {'mp4', 'mov', 'ipod'}: context.codec_tag = 'hvc1'
     if out.format.name == 'avi': context.time_base, context.max_b_frames = 1/context.framerate, 0
-    if old.sample_aspect_ratio: context.sample_aspect_ratio = old.sample_aspect_ratio
+    if info.sample_aspect_ratio != 1: context.sample_aspect_ratio = info.sample_aspect_ratio
     for name in ('color_range', 'color_primaries', 'color_trc', 'colorspace'):
         if getattr(old, name): setattr(context, name, getattr(old, name))
     if codec == 'mjpeg': context.color_range = 2  # JPEG has no other

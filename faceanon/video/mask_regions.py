@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .hiding import colour_planes, plane_samples, to_planar
 from .image_frames import ImageFrame
-from .orientation import Orientation
+from .orientation import View, store_mask
 
 # %% ../../nbs/4_video/34_mask_regions.ipynb #mrg00006
 def parse_region(
@@ -89,7 +89,7 @@ def _paint_frame(
 def paint_regions(
     frames:Iterable,      # of PyAV, in stored pixels
     regions:Iterable,     # of points, in the viewer's pixels; none: frames pass through
-    orientation:Orientation=Orientation(),  # noqa: B008  frozen: how players turn the stored frames
+    view:View=View(),     # noqa: B008  frozen: how players show the stored frames
 ) -> Iterator:            # the same frames, painted
     "Hide regions in every frame of a film."
     regions, hidden = tuple(regions), None
@@ -97,8 +97,8 @@ def paint_regions(
         if regions:
             size = frame.height, frame.width
             if hidden is None or hidden.shape != size:
-                upright = _region_pixels(regions, *orientation.size(*size[::-1])[::-1])
-                hidden = orientation.inverse.turn(torch.from_numpy(upright)[None])[0].numpy()
+                upright = _region_pixels(regions, *view.size(*size[::-1])[::-1])
+                hidden = store_mask(upright, view, *size[::-1])
             frame = _paint_frame(frame, hidden)
         yield frame
 

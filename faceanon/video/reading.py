@@ -29,9 +29,10 @@ from torch import Tensor
 from .film_identity import FilmDigest
 from .hdr_metadata import HdrMetadata, read_hdr_metadata
 from ..media_files import open_media
-from .orientation import Orientation, display_matrix, nearest_orientation
+from .orientation import Orientation, View, display_matrix, nearest_orientation
 from .steady_clock import steady_packets
-from .uniform_frames import FrameKind, PixelShapes, describe_change, fit_frame, kind_of_frame
+from .uniform_frames import (FrameKind, PixelShapes, describe_change, fit_frame, kind_of_frame,
+                                           pixel_aspect, too_stretched)
 
 # %% ../../nbs/4_video/05_reading.ipynb #cd502d42
 class VideoError(ValueError):
@@ -72,9 +73,14 @@ class VideoInfo:
         return nearest_orientation(self.matrix)
 
     @property
-    def viewed_size(self) -> tuple[int, int]:  # width and height, pixels
+    def view(self) -> View:  # of the stored frames
+        "How players show the frames."
+        return View(self.orientation, self.sample_aspect_ratio)
+
+    @property
+    def viewed_size(self) -> tuple[int, int]:  # width and height, square pixels
         "The size of what a viewer sees."
-        return self.orientation.size(self.width, self.height)
+        return self.view.size(self.width, self.height)
 
 # %% ../../nbs/4_video/05_reading.ipynb #c50a42f5
 @contextmanager
@@ -103,6 +109,14 @@ def _is_cover_art(
     "Is it a picture of the whole file, not a moment of it?"
     import av
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _refuse_stretched(
+    path:Path,        # of a video
+    first:FrameKind,  # of its first frame
+) -> None:            # or VideoError
+    "What no player shows as a picture, no finder looks at."
+    if too_stretched(first, first): raise VideoError(f"{path}: its pixel aspect ratio is {first.aspect}, expected 1/8 to 8")
 
 # %% ../../nbs/4_video/05_reading.ipynb #25db5b53
 def _list_removed_parts(
@@ -183,16 +197,18 @@ def probe_video(
     with open_video(path) as (container, stream):
         frame = next((frame for _, frames, _ in _decode_packets(container, stream) for frame in frames), None)
         if frame is None: raise VideoError(f"{path}: expected a video, found no frame in it")
+        own = kind_of_frame(frame, pixel_aspect(stream))
+        _refuse_stretched(path, own)
         begins = frame.pts*stream.time_base if frame.pts is not None else 0
         starts = tuple(float(c['start']*c['time_base'] - begins) for c in container.chapters())
-        way = nearest_orientation(display_matrix(frame))
+        way = own.orientation
         return VideoInfo(
             Path(path), frame.width, frame.height, (90*way.quarters + 90) % 360 - 90, way.mirrored,
             display_matrix(frame), stream.codec_context.name, frame.format.name,
             stream.average_rate or stream.guessed_rate or Fraction(25), stream.time_base, stream.frames,
             len(container.streams.audio), _list_removed_parts(container, stream),
             _header_seconds(container), _promised_seconds(container, stream),
-            Fraction(stream.codec_context.sample_aspect_ratio or 1), **_colour_tags(frame),
+            own.aspect, **_colour_tags(frame),
             hdr=read_hdr_metadata(frame), interlaced=bool(frame.interlaced_frame),
             alpha=_has_alpha(frame, stream), chapters=starts)
 
@@ -305,10 +321,11 @@ class _FrameOrder(_FrameTimes):
 
     def fit(self,
         frame,      # of PyAV, as decoded, the next to be given out
-        aspect:Fraction|None,  # of its pixels, as the decoder tells
+        aspect:Fraction,  # of its pixels, as the decoder tells
     ) -> object:    # a frame of the first one's kind
         "A stream may change its size, turn, pixel format and colours at any frame."
         own = kind_of_frame(frame, self.shapes.of_frame(frame.pts, aspect), self.kind)
+        if self.first is None: _refuse_stretched(self.path, own)
         self.first = self.first or own
         if self.kind not in (None, own): self.changes[self.number] = describe_change(self.kind, own)
         self.kind = own
@@ -332,7 +349,7 @@ def _missing_frames(
 def _ordered_frames(
     order:_FrameOrder,  # changed
     frame,             # of PyAV, as decoded
-    aspect:Fraction|None,  # of its pixels, as the decoder tells
+    aspect:Fraction,   # of its pixels, as the decoder tells
 ) -> Iterator:         # the frame, after those that are missing before it
     "A frame came out of the decoder."
     if frame.pts is None: raise VideoError(f"{order.path}: frame {order.number} has no time stamp")
@@ -343,7 +360,9 @@ def _ordered_frames(
     yield from _missing_frames(order, frame.pts, order.last_frame or frame)
     if order.waiting: heappop(order.waiting)
     order.last_frame = frame = order.fit(frame, aspect)
-    yield order.emit(frame, 'its picture is incomplete' if incomplete else '')
+    stretched = too_stretched(order.kind, order.first)
+    yield order.emit(frame, 'its picture is incomplete' if incomplete else
+                     f'its pixel aspect ratio is {order.kind.aspect}' if stretched else '')
 
 # %% ../../nbs/4_video/05_reading.ipynb #511c55cc
 def read_video_frames(
@@ -367,7 +386,7 @@ def read_video_frames(
             order.packet_sent(packet, fault)
             order.shapes.packet_sent(packet)
             there, left_out = there + bool(packet.size), left_out + bool(packet.is_discard)
-            aspect = stream.codec_context.sample_aspect_ratio
+            aspect = pixel_aspect(stream)
             for frame in frames: yield from _ordered_frames(order, frame, aspect)
         if order.last_frame is not None: yield from _missing_frames(order, math.inf, order.last_frame)
         if not order.matched: there = order.number + left_out
@@ -379,13 +398,15 @@ def read_video_frames(
 def upright_frame(
     frame,                     # of PyAV
     longest:int|None=None,     # side that a larger frame is shrunk to, pixels; None: as it is
-    way:Orientation|None=None,  # of the video; None: the frame's own, which a replacement does not have
-) -> UInt8[Tensor, "3 h w"]:   # RGB, turned as a player would
+    view:View|None=None,       # of the video; None: the frame's own turn, which a replacement lacks, and square pixels
+) -> UInt8[Tensor, "3 h w"]:   # RGB, in square pixels, turned as a player would
     "A frame as a viewer sees it."
-    scale = 1. if longest is None else min(1., longest/max(frame.width, frame.height))
-    size = dict(width=max(2, round(frame.width*scale)), height=max(2, round(frame.height*scale))) if scale < 1 else {}
-    pixels = torch.from_numpy(frame.to_ndarray(format='rgb24', **size)).permute(2, 0, 1)
-    return (way or nearest_orientation(display_matrix(frame))).turn(pixels)
+    view = view or View(nearest_orientation(display_matrix(frame)))
+    width, height = view.squared(frame.width, frame.height)
+    scale = 1. if longest is None else min(1., longest/max(width, height))
+    if scale < 1: width, height = max(2, round(width*scale)), max(2, round(height*scale))
+    pixels = torch.from_numpy(frame.to_ndarray(format='rgb24', width=width, height=height)).permute(2, 0, 1)
+    return view.orientation.turn(pixels)
 
 
 # %% ../../nbs/4_video/05_reading.ipynb #8bd1ff63

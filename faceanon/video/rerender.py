@@ -25,12 +25,12 @@ from .encoding import refuse_input_as_output
 from .hiding import (MethodConfig, cover_doubtful_frame, last_known_boxes, render_frames,
                                    with_temporal_context)
 from .mask_regions import paint_regions
-from .orientation import Orientation
+from .orientation import View
 from .reading import VideoError, VideoInfo, open_video, probe_video, read_video_frames, upright_frame
 from .review import LOST_TRACK_NOTE, format_time, join_numbers, read_video_summary
 from .face_list import check_sidecar_header, mark_kept_tracks, parse_frame, read_sidecar, write_sidecar
 from .tracking import FrameFaces
-from .uniform_frames import fit_frame, kind_of_frame
+from .uniform_frames import fit_frame, kind_of_frame, pixel_aspect
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw37
 def read_frame(
@@ -40,14 +40,13 @@ def read_frame(
     "Read one frame without decoding all frames before it."
     enough = lambda frame: frame.pts*frame.time_base >= seconds - Fraction(1, 1000)
     with open_video(Path(path)) as (container, stream):
-        def aspect(): return Fraction(stream.codec_context.sample_aspect_ratio or 1)
-        first, own = kind_of_frame(next(container.decode(stream)), aspect()), None
+        first, own = kind_of_frame(next(container.decode(stream)), pixel_aspect(stream)), None
         container.seek(int(seconds/stream.time_base), stream=stream)
         frame = next(container.decode(stream), None)
         late = frame is None or frame.pts is None or frame.pts*frame.time_base > seconds + Fraction(1, 1000)
         frames = () if late else chain([frame], container.decode(stream))
         for found in frames:
-            own = kind_of_frame(found, aspect(), own)
+            own = kind_of_frame(found, pixel_aspect(stream), own)
             if enough(found): return fit_frame(found, own, first)
     last = None
     for last in read_video_frames(Path(path)):  # the seek went too far, or the end is near
@@ -83,7 +82,7 @@ def _upright_boxes(
 ) -> np.ndarray:     # float `(n, 4)`, as fractions of the upright frame
     "Boxes of the faces where a viewer sees them."
     boxes = np.array([face.box for face in row.faces], float).reshape(-1, 4)
-    return info.orientation.turn_boxes(boxes, info.width, info.height)/np.tile(info.viewed_size, 2)
+    return info.view.show_boxes(boxes, info.width, info.height)/np.tile(info.viewed_size, 2)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #vbrr38
 @dataclass(frozen=True, eq=False)
@@ -108,14 +107,14 @@ def read_review_frame(
     row, info = read_listed_frame(sidecar, number), probe_video(Path(path))
     first = read_listed_frame(sidecar, 0)
     time, since = row.pts*info.time_base, (row.pts - first.pts)*info.time_base
-    before, after = _picture(read_frame(path, time), longest, info.orientation), None
-    if Path(out).exists(): after = _picture(read_frame(out, time), longest, probe_video(Path(out)).orientation)
+    before, after = _picture(read_frame(path, time), longest, info.view), None
+    if Path(out).exists(): after = _picture(read_frame(out, time), longest, probe_video(Path(out)).view)
     return ReviewFrame(f'original, frame {number} at {format_time(float(since))}', Path(out).name, before, after,
                        tuple(face.track for face in row.faces), _upright_boxes(row, info))
 
 
-def _picture(frame, longest:int, way:Orientation) -> np.ndarray:
-    return upright_frame(frame, longest, way).permute(1, 2, 0).numpy()
+def _picture(frame, longest:int, view:View) -> np.ndarray:
+    return upright_frame(frame, longest, view).permute(1, 2, 0).numpy()
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw43
 def apply_decisions(
@@ -171,8 +170,8 @@ def preview_decisions(
     else:
         counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, ends=0, tracks=set())
         shown = next(render_frames([frame], [row], config, 'mask', counts, {}))
-    shown = next(paint_regions([shown], _read_header(sidecar).get('mask_regions', ()), info.orientation))
-    return _picture(shown, longest, info.orientation)
+    shown = next(paint_regions([shown], _read_header(sidecar).get('mask_regions', ()), info.view))
+    return _picture(shown, longest, info.view)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw50
 def first_audio_packets(

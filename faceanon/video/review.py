@@ -21,7 +21,7 @@ import torch
 from jaxtyping import UInt8
 
 from ..faces import resize, to_float, to_uint8
-from .orientation import Orientation
+from .orientation import View
 from .reading import VideoError, VideoInfo, probe_video, read_video_frames
 from .face_list import read_sidecar
 from .tracking import FrameFaces
@@ -167,18 +167,20 @@ class FaceCrop:
 def square_crop(
     pixels:UInt8[np.ndarray, "h w 3"],  # RGB, a stored frame
     box:Sequence[float],                # x1, y1, x2, y2 in pixels of the frame
-    way:Orientation,                    # by which players turn the frame
+    view:View,                          # how players show the frame
     side:int=96,                        # of the result, pixels
     wide:float=1.5,                     # side of the picture over the longer side of the box
 ) -> UInt8[np.ndarray, "s s 3"]:        # the frame's edge is repeated beyond the frame
     "A face with a little of its surroundings."
-    centre, half = np.array([box[0] + box[2], box[1] + box[3]])/2, wide*max(box[2] - box[0], box[3] - box[1])/2
-    (x1, y1), (x2, y2) = np.floor(centre - half).astype(int), np.ceil(centre + half).astype(int)
     height, width = pixels.shape[:2]
+    stretch = np.divide(view.squared(width, height), (width, height))  # what is square to a viewer is not as stored
+    centre = np.array([box[0] + box[2], box[1] + box[3]])/2
+    half = wide*max(np.subtract(box[2:], box[:2])*stretch)/2/stretch
+    (x1, y1), (x2, y2) = np.floor(centre - half).astype(int), np.ceil(centre + half).astype(int)
     part = pixels[max(y1, 0):min(y2, height), max(x1, 0):min(x2, width)]
     part = np.pad(part, ((max(-y1, 0), max(y2 - height, 0)), (max(-x1, 0), max(x2 - width, 0)), (0, 0)), 'edge')
     small = to_uint8(resize(to_float(torch.from_numpy(part).permute(2, 0, 1))[None], side).clamp(0, 1))[0]
-    return way.turn(small).permute(1, 2, 0).contiguous().numpy()
+    return view.orientation.turn(small).permute(1, 2, 0).contiguous().numpy()
 
 
 def _sharpness(
@@ -235,7 +237,7 @@ def collect_face_crops(
             part = parts[face.track].wants(number, seen) if face.track in parts else None
             if part is None: continue
             if pixels is None: pixels = frame.to_ndarray(format='rgb24')
-            picture = square_crop(pixels, face.box, info.orientation, side)
+            picture = square_crop(pixels, face.box, info.view, side)
             view = FaceCrop(number, float((frame.pts - first)*info.time_base), _sharpness(picture), picture)
             parts[face.track].offer(part, seen, view)
     if next(rows, None) is not None: raise VideoError(f"{sidecar}: of another video: it has more frames than {path}")
