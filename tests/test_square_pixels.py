@@ -9,7 +9,6 @@ from test_stream_shapes import PART, draw_shapes, width_over_height
 from test_viewer_frame import clear_frames
 
 from faceanon.video.anonymize import anonymize_video
-from faceanon.video.audit_files import audit_file
 from faceanon.video.face_list import read_sidecar, sidecar_path
 from faceanon.video.hiding import MethodConfig
 from faceanon.video.reading import VideoError, probe_video, read_video_frames
@@ -96,7 +95,7 @@ def test_places_are_the_viewers(tmp_path, ratio, turn):
 
 
 @pytest.mark.parametrize('ratio', [Fraction(2), Fraction(1, 2)], ids=str)
-def test_review_and_audit_show_what_the_viewer_sees(tmp_path, ratio):
+def test_review_shows_what_the_viewer_sees(tmp_path, ratio):
     path, out = draw_squeezed(tmp_path/'in.mp4', ratio), tmp_path/'out.mp4'
     anonymize_video(path, out, mask, squares, every=1)
     sidecar = sidecar_path(out)

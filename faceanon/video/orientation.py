@@ -87,7 +87,7 @@ def nearest_orientation(
 @dataclass(frozen=True)
 class View:
     "How players show stored frames: pixels are made square, and the picture is turned."
-    orientation:Orientation=Orientation()
+    orientation:Orientation=Orientation()  # how they turn it
     aspect:Fraction=Fraction(1)  # width over height of a stored pixel
     def squared(self,
         width:int,            # stored, pixels

@@ -116,7 +116,8 @@ def _refuse_stretched(
     first:FrameKind,  # of its first frame
 ) -> None:            # or VideoError
     "What no player shows as a picture, no finder looks at."
-    if too_stretched(first, first): raise VideoError(f"{path}: its pixel aspect ratio is {first.aspect}, expected 1/8 to 8")
+    if too_stretched(first, first):
+        raise VideoError(f"{path}: its pixel aspect ratio is {first.aspect}, expected 1/8 to 8")
 
 # %% ../../nbs/4_video/05_reading.ipynb #25db5b53
 def _list_removed_parts(
