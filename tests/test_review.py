@@ -520,15 +520,13 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
     def slow(frames, boxes):
         if threading.get_ident() != main:  # the page's own look at one frame goes on
             threads.append(threading.get_ident())
-            if not go_on.wait(10): go_on.set()  # who waits for the page here is not beside it
+            if not go_on.wait(200): go_on.set()  # who waits for the page here is not beside it
         return BASELINES['mask'](frames, boxes)
     widget = review_widgets.review_widget(films.film, films.hidden, methods=dict(slow=MethodConfig(slow)))
     before = films.files()
     async def press():
         one(widget, 'Button', 'Render again').click()
-        for _ in range(250):  # till the first face is worked on
-            if threads: break
-            await asyncio.sleep(.02)
+        while not threads: await asyncio.sleep(.02)  # till the first face is worked on
         box = one(widget, 'Checkbox', 'hide track 2')
         box.value = False  # a decision while it renders counts for the next time
         assert 'Not rendered yet: 2' in pages(widget)

@@ -712,7 +712,7 @@ def test_a_kill_leaves_no_face_and_no_half_file(files, tmp_path, number):
         child.start()
         time.sleep(.1 + .4*chance.random())
         os.kill(child.pid, number)
-        child.join(20)
+        child.join()
         assert child.exitcode is not None
         if child.exitcode == 0:
             assert brightest(out) < SEEN
