@@ -19,7 +19,7 @@ from faceanon.video import rerender, review, review_plots
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, write_sidecar
 from faceanon.video.hiding import MASK_CONFIG, MethodConfig
-from faceanon.video.orientation import Orientation, View
+from faceanon.video.orientation import Orientation
 from faceanon.video.reading import VideoError, describe_film, probe_video, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
@@ -217,7 +217,7 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
     row = rerender.read_listed_frame(listed, 0)
     shown = review.square_crop(next(read_video_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box,
-                               View(Orientation(rotate//90 % 4)))
+                               Orientation(rotate//90 % 4))
     lines = shown[32:64, 32:64].astype(int).mean(2)
     assert (np.abs(np.diff(lines, axis=0)).mean() > np.abs(np.diff(lines, axis=1)).mean()) == (rotate % 180 == 0)
 
@@ -520,13 +520,15 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
     def slow(frames, boxes):
         if threading.get_ident() != main:  # the page's own look at one frame goes on
             threads.append(threading.get_ident())
-            if not go_on.wait(200): go_on.set()  # who waits for the page here is not beside it
+            if not go_on.wait(10): go_on.set()  # who waits for the page here is not beside it
         return BASELINES['mask'](frames, boxes)
     widget = review_widgets.review_widget(films.film, films.hidden, methods=dict(slow=MethodConfig(slow)))
     before = films.files()
     async def press():
         one(widget, 'Button', 'Render again').click()
-        while not threads: await asyncio.sleep(.02)  # till the first face is worked on
+        for _ in range(250):  # till the first face is worked on
+            if threads: break
+            await asyncio.sleep(.02)
         box = one(widget, 'Checkbox', 'hide track 2')
         box.value = False  # a decision while it renders counts for the next time
         assert 'Not rendered yet: 2' in pages(widget)
@@ -646,7 +648,7 @@ FAULTS = {
         rerender, "info.orientation.turn_boxes(", "info.orientation.inverse.turn_boxes(",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
-        review, "view.orientation.turn(small)", "small",
+        review, "way.turn(small)", "small",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a later frame is shown': (
         rerender, ">= seconds - Fraction(1, 1000)", ">= seconds + Fraction(1, 1000)",
