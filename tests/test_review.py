@@ -19,7 +19,7 @@ from faceanon.video import rerender, review, review_plots
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, write_sidecar
 from faceanon.video.hiding import MASK_CONFIG, MethodConfig
-from faceanon.video.orientation import Orientation
+from faceanon.video.orientation import Orientation, View
 from faceanon.video.reading import VideoError, describe_film, probe_video, read_video_frames
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
@@ -217,7 +217,7 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
     row = rerender.read_listed_frame(listed, 0)
     shown = review.square_crop(next(read_video_frames(film)).to_ndarray(format='rgb24'), row.faces[0].box,
-                               Orientation(rotate//90 % 4))
+                               View(Orientation(rotate//90 % 4)))
     lines = shown[32:64, 32:64].astype(int).mean(2)
     assert (np.abs(np.diff(lines, axis=0)).mean() > np.abs(np.diff(lines, axis=1)).mean()) == (rotate % 180 == 0)
 
@@ -648,7 +648,7 @@ FAULTS = {
         rerender, "info.orientation.turn_boxes(", "info.orientation.inverse.turn_boxes(",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
-        review, "way.turn(small)", "small",
+        review, "view.orientation.turn(small)", "small",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a later frame is shown': (
         rerender, ">= seconds - Fraction(1, 1000)", ">= seconds + Fraction(1, 1000)",
