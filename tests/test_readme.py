@@ -100,7 +100,8 @@ def test_a_number_that_changes_reaches_a_page(copy, source):
     path, key = copy/f'figures/data/{source}.json', {
         'fig5_tradeoff': 'eer_fixed', 'tab2_attackers': 'chance_rank1', 'real_tradeoff': 'map50_frozen',
         'real_longer': 'map50', 'outside': 'eer', 'times': 'minutes',
-        'world_drawn': 'eer_ten', 'world_judge': 'eer', 'photo_drawn': 'eer', 'photo_judge': 'eer'}[source]
+        'world_drawn': 'eer_ten', 'world_judge': 'eer', 'unmet': 'map50_near', 'photo_drawn': 'eer',
+                                                     'photo_judge': 'eer'}[source]
     def shifted(value, name=None):
         if isinstance(value, dict): return {k: shifted(v, k) for k, v in value.items()}
         if name != key: return [shifted(v) for v in value] if isinstance(value, list) else value
