@@ -46,6 +46,15 @@ def world_judge_table(
                            f'{size} against {size}, {releases} releases of each'], body)
 
 # %% ../../nbs/5_play/23_judges.ipynb #cd104f32
+def _apart(
+    heights:Sequence[float],  # from low to high
+    gap:float,                # the least distance
+) -> list[float]:             # raised where they were too near
+    "Heights at which labels do not lie upon each other."
+    out = []
+    for height in heights: out.append(max(height, out[-1] + gap) if out else height)
+    return out
+
 @rc_context(STYLE)
 def plot_many_pictures(
     rows:Sequence[dict],  # of `world_judge.json`
@@ -53,7 +62,7 @@ def plot_many_pictures(
     "The lowest error of all ways to read so many pictures."
     if not rows: raise ValueError("no rows to plot")
     fig = Figure(figsize=(4.5, 3), layout='constrained')
-    ax = fig.subplots()
+    ax, ends = fig.subplots(), {}
     for method in dict.fromkeys(row['method'] for row in rows):
         own = [row for row in rows if (row['method'], row['releases']) == (method, 1)]
         read = [_worst_of_ways(own, size=size) for size in sorted({row['size'] for row in own})]
@@ -61,9 +70,11 @@ def plot_many_pictures(
         ax.plot(sizes, [100*row['eer'] for row in read], 'o-', ms=3, color=method_colour(method))
         ax.fill_between(sizes, *([100*row[k] for row in read] for k in ('eer_low', 'eer_high')), alpha=.15, lw=0,
                         color=method_colour(method))
-        ax.annotate(method_label(method), (sizes[-1], 100*read[-1]['eer']), xytext=(4, 0), textcoords='offset points',
-                    fontsize=6.5, va='center', color=method_colour(method))
-    ax.axhline(50, color=PLAIN, lw=.7, ls=(0, (4, 3)))
+        ends[method] = 100*read[-1]['eer']
+    for method, height in zip(sorted(ends, key=ends.get), _apart(sorted(ends.values()), 3.2)):
+        ax.annotate(method_label(method), (sizes[-1], ends[method]), xytext=(1.04*sizes[-1], height), fontsize=6.5,
+                    va='center', color=method_colour(method))
+    ax.hlines(50, 0, sizes[-1], color=PLAIN, lw=.7, ls=(0, (4, 3)))
     ax.set(xlabel='pictures of a person, on either side', ylabel='EER (%), higher is more private', ylim=(-2, 54))
     ax.margins(x=.2)
     return fig
