@@ -66,7 +66,7 @@ real: .venv/.installed-attack
 # Beside deface and other trackers, which are installed below runs/ for it, and memory against length. Data as for `real`.
 peers: export FACEANON_PRESET := real
 peers: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb nbs/reproduce/13_trackers.ipynb)
+	$(call run_notebooks,nbs/reproduce/10_peers.ipynb nbs/reproduce/11_memory.ipynb nbs/reproduce/13_trackers.ipynb nbs/reproduce/22_recall.ipynb)
 
 # Speed, memory and growth beside deface, and what many hours of film cost. Data as for `real`.
 bench: export FACEANON_PRESET := real
