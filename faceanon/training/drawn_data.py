@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..faces import to_float
@@ -117,9 +117,11 @@ def drawn_settings(
 @dataclass
 class DrawnData(TrainData):
     "All that a run learns from, in 8 bits, on one device; faces person by person."
-    actions:Int[Tensor, "n"]  # int64 from 0, what each face shows
-
-    __delwrap__ = TrainData
+    faces:UInt8[Tensor, "n 3 s s"]   # RGB face pictures, unaligned enlarged boxes
+    ids:Int[Tensor, "n"]             # int64 identities in [0, C)
+    frames:UInt8[Tensor, "f 3 h w"]  # RGB frames
+    targets:list[dict]               # a frame each: `boxes`, `labels` of the actions and `faces`, tight face boxes
+    actions:Int[Tensor, "n"]         # int64 from 0, what each face shows
 
     def __post_init__(self):
         super().__post_init__()
