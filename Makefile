@@ -1,7 +1,7 @@
 # Two commands matter: `make figures` and `make test`. Both set everything up first.
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: figures tables test reproduce train drawn real peers gpu lab docs clean
+.PHONY: figures tables test reproduce train drawn real peers bench gpu lab docs clean
 
 PYTHON ?= python3
 # Processes that test at the same time.
