@@ -213,6 +213,7 @@ def test_a_turned_film_is_shown_upright(tmp_path, rotate):
     height, width = pair.before.shape[:2]
     assert (width, height) == (SIZE if rotate % 180 == 0 else SIZE[::-1]) and pair.after is None
     for track, box in zip(pair.tracks, pair.boxes, strict=True):
+        assert 0 <= box.min() and box.max() <= 1, "of the upright frame"
         x1, y1, x2, y2 = np.round(box*np.tile((width, height), 2)).astype(int)
         assert abs(int(pair.before[y1 + 4, x1 + 4, 0]) - SHADES[track]) < 12
     row = rerender.read_listed_frame(listed, 0)
@@ -645,7 +646,7 @@ FAULTS = {
         review, "seen = face.score is not None", "seen = face.score is None",
         test_a_frame_in_which_it_was_seen_goes_first),
     'a turned film is not turned': (
-        rerender, "info.orientation.turn_boxes(", "info.orientation.inverse.turn_boxes(",
+        rerender, "info.view.show_boxes(", "info.view.store_boxes(",
         lambda folder: test_a_turned_film_is_shown_upright(folder, 90)),
     'a view is not turned': (
         review, "view.orientation.turn(small)", "small",
