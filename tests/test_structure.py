@@ -198,7 +198,7 @@ def types_in_signatures(name):
 
 
 # What a user of the library may call although nothing here does.
-FOR_USERS = {'AttackerSpec'}  # to add an attacker of one's own
+FOR_USERS = {'AttackerSpec', 'main'}  # to add an attacker of one's own; the command
 
 
 @pytest.mark.parametrize('name', MODULES)

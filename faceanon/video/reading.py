@@ -66,17 +66,14 @@ class VideoInfo:
     interlaced:bool      # is a frame two fields of different moments?
     alpha:bool           # is there a layer of transparency?
     chapters:tuple       # seconds since the first frame at which each begins
-
     @property
     def orientation(self) -> Orientation:  # of the stored frames
         "How players turn the frames."
         return nearest_orientation(self.matrix)
-
     @property
     def view(self) -> View:  # of the stored frames
         "How players show the frames."
         return View(self.orientation, self.sample_aspect_ratio)
-
     @property
     def viewed_size(self) -> tuple[int, int]:  # width and height, square pixels
         "The size of what a viewer sees."

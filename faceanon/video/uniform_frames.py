@@ -51,7 +51,7 @@ def pixel_aspect(
     "What the pictures say of the shape of their pixels; where they are silent, what the file says."
     return Fraction(stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or 1)
 
-
+# %% ../../nbs/4_video/31_uniform_frames.ipynb #un05p2
 def list_changes(
     changes:dict,   # number of a frame -> what has changed in the stream, of `read_video_frames`
     most:int=20,    # that are listed
@@ -147,7 +147,7 @@ def _turned_and_padded(
     out[y:y + inner[1], x:x + inner[0]] = pixels
     return av.VideoFrame.from_ndarray(out, format=name)
 
-
+# %% ../../nbs/4_video/31_uniform_frames.ipynb #un07s2
 def too_stretched(
     own:FrameKind,     # of a frame
     wanted:FrameKind,  # to which it is to be brought
