@@ -157,12 +157,13 @@ def _worst(
 
 def _photo_lines(
     drawn:dict,              # the judge's row of the M that draws heads
-    former:dict,             # the judge's row of the M that was released before
+    judged:Sequence[dict],   # the judge's rows of other methods
     costs:Sequence[dict],    # `method`, `map50_frozen` as a fraction
 ) -> str:                    # markdown, a list
     "Photographs and video in four sentences."
     rows, people = drawn['rows'], max(r['people'] for r in drawn['rows'])
     pictures = _rows_with(rows, size=None)[0]['pictures']
+    (former,), (k_same,) = (_rows_with(judged, method=m) for m in ('learned', 'k_same'))
     def read(judged, size, releases=1): return _span([_worst(judged['rows'], size=size, releases=releases)])
     def around(key): return _span([min(r['eer'] for r in _rows_with(drawn[key], size=None))])
     def frozen(method): return _span([r['map50_frozen'] for r in _rows_with(costs, method=method)])
@@ -172,7 +173,8 @@ def _photo_lines(
         f"one photograph and {read(drawn, None)} % by {pictures:.0f}, each published five times {read(drawn, 1, 5)} "
         f"and {read(drawn, None, 5)} %: the worst of all ways tried. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
-        f"- It reads the M released before with {read(former, 1)} and {read(former, None)} %.",
+        f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
+        f"{read(former, None)} %.",
         f"- Colours of the whole picture tell more: {around('colours')} % by {pictures:.0f}, and "
         f"{around('colours_black')} % with the head painted black.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "
@@ -313,11 +315,11 @@ def all_tables(
     world, real, longer = (files[f]['rows'] for f in ('fig5_tradeoff', 'real_tradeoff', 'real_longer'))
     outside, recipe = files['outside']['rows'], files['outside']['provenance']['recipe']
     drawn, judged = files['world_drawn'], files['world_judge']['rows']
-    former, = _rows_with(files['photo_judge']['rows'], method='learned')
     steps = files['real_tradeoff']['provenance']['config']['finetune_steps']
     return dict(
         results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged),
-        photographs=_photo_lines(files['photo_drawn']['judge'], former, files['photo_drawn']['rows']),
+        photographs=_photo_lines(files['photo_drawn']['judge'], files['photo_judge']['rows'],
+                                 files['photo_drawn']['rows']),
         times=_times_table(files['times']['rows'], files['times']['devices']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
