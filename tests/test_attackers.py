@@ -26,15 +26,6 @@ from faceanon.evaluation.attackers import (
 from faceanon.evaluation.metrics import best_threshold, bootstrap_interval, eer_by_identity_weights, pair_scores
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Small nets are faster so, and sums are taken in one order."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def people_and_faces(people=9, each=12, strength=.1, size=16, seed=0):
     "A smooth picture a person, noise, 8 bits; the last third of the people is unseen."
     gen = torch.Generator().manual_seed(seed)

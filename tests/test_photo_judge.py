@@ -26,15 +26,6 @@ from faceanon.evaluation.photo_judge import black_ellipse, most_pictured, ship_p
 from faceanon.evaluation.templates import cosine_scores, make_templates, read_templates, split_pictures
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Small nets are faster so, and sums are taken in one order."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 class Tiny(nn.Module):
     "An embedding of 16 pixels."
     def __init__(self):
