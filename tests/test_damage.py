@@ -21,9 +21,10 @@ from faceanon.models.face_detectors import Detections
 from faceanon.video import selection
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, sidecar_path, write_sidecar
+from faceanon.video.frame_times import DAMAGED_FRAME
 from faceanon.video.hiding import VIDEO_ON_DOUBT
 from faceanon.video.mask_shapes import MaskShape
-from faceanon.video.reading import DAMAGED_FRAME, VideoError, describe_film, probe_video, read_video_frames
+from faceanon.video.reading import VideoError, describe_film, probe_video, read_video_frames
 
 av = pytest.importorskip('av')
 CONTEXT = multiprocessing.get_context('fork')

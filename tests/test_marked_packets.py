@@ -6,7 +6,8 @@ from test_finder_checks import SEEN, right
 
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.face_list import read_sidecar, sidecar_path
-from faceanon.video.reading import DAMAGED_FRAME, read_video_frames
+from faceanon.video.frame_times import DAMAGED_FRAME
+from faceanon.video.reading import read_video_frames
 
 COUNT, HURT = 12, 5
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..atomic import atomic_write
 from .face_generator import FaceAnonymizer
 from .photo_generator import PhotoAnonymizer
-from .layers import check_faces, check_range, conv_group_norm
+from .layers import NoisyEncoder, check_faces, check_range, conv_group_norm
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #2a4b4834
 def check_anonymizer_faces(
@@ -33,14 +33,8 @@ def check_anonymizer_faces(
     check_range(faces, 'faces')
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #166a8ccc
-class _Modifier(nn.Module):
+class _Modifier(NoisyEncoder):
     "What every M has in common: `mean_code`, `add_noise` and `decode` make one picture."
-    def encode(self,
-        faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
-    ) -> Float[Tensor, "n c h/4 w/4"]:   # what `decode` takes
-        "The code as it arrives."
-        return self.add_noise(self.mean_code(faces))
-
     def forward(self,
         faces:Float[Tensor, "n 3 h w"],  # as for `mean_code`
     ) -> Float[Tensor, "n 3 h w"]:       # anonymized, RGB in [0, 1], float32

@@ -65,6 +65,29 @@ def _load(path:Path, load:Callable, try_out:Callable):
         raise ValueError(f"{path} is damaged or holds another network: {str(error).strip()}") from error
     return net
 
+# %% ../../nbs/2_method/06_face_detectors.ipynb #fnd00001
+class _FindsFaces:
+    "Three ways to ask a network for faces."
+    def detect(self,
+        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
+    ) -> Detections:                      # on the CPU
+        "All faces, with scores and landmarks."
+        check_images(frames, 'frames')
+        return self._detect(frames.detach().float().cpu())
+
+    def detect_uint8(self,
+        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
+        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
+    ) -> Detections:                      # on the CPU
+        "The same; only what the network sees at once is converted to floats."
+        return self._detect(frames, whole)
+
+    def __call__(self,
+        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
+    ) -> Int[Tensor, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
+        "Boxes of all faces."
+        return self.detect(frames).boxes
+
 # %% ../../nbs/2_method/06_face_detectors.ipynb #0420bcbe
 _CENTERFACE_OUTPUTS = ('537', '538', '539', '540')  # the network's names for Y, S, O and L
 _CENTERFACE_STRIDE = 4                              # pixels
@@ -118,7 +141,7 @@ def _to_bytes_range(frames:Tensor) -> Tensor:
 _SURE_TURNED = .5  # score from which a face counts in a turned picture
 
 
-class _CenterFaceNetwork:
+class _CenterFaceNetwork(_FindsFaces):
     "CenterFace's network, loaded on demand, on batches that fit its memory."
     def _wake(self):
         if self._net is None:
@@ -167,29 +190,14 @@ class CenterFace(_CenterFaceNetwork):
         self._path, self._net = path, None
         self._wake()
 
-    def detect(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
-    ) -> Detections:                      # on the CPU
-        "All faces, with scores and landmarks."
-        check_images(frames, 'frames')
-        return self._detect(frames.detach().float().cpu())
-
-    def detect_uint8(self,
-        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
-        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
-    ) -> Detections:                      # on the CPU
-        "The same; only what the network sees at once is converted to floats."
-        return self._detect(frames, whole)
-
-    def __call__(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-    ) -> Int[Tensor, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
-        "Boxes of all faces."
-        return self.detect(frames).boxes
-
 # %% ../../nbs/2_method/06_face_detectors.ipynb #scl00005
-class _YuNetNetwork:
+class _YuNetNetwork(_FindsFaces):
     "YuNet's network on frames of one size."
+    def _detect(self, frames:Tensor, whole:int|None=None) -> Detections:
+        if not frames.numel(): return empty_detections()
+        side = self.side and max(1, round(self.side*max(frames.shape[2:])/(whole or max(frames.shape[2:]))))
+        return look_at_all_sizes(self._look, frames, side)
+
     def _look(self, frames:Tensor, side:int|None) -> Detections:
         pictures, scale = resize_and_pad(to_float(frames) if frames.dtype == torch.uint8 else frames, side)
         rows = [_yunet_rows(self._net, picture) for picture in pictures]
@@ -210,28 +218,6 @@ class YuNet(_YuNetNetwork):
         self.threshold, self.side = threshold, side
         self._net = _load(Path(path), lambda cv2: cv2.FaceDetectorYN.create(str(path), '', (32, 32), threshold),
                           lambda net: _yunet_rows(net, torch.zeros(3, 32, 32)))
-
-    def detect(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
-    ) -> Detections:                      # on the CPU
-        "All faces, with scores and landmarks."
-        check_images(frames, 'frames')
-        return self.detect_uint8(frames.detach().float().cpu())
-
-    def detect_uint8(self,
-        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
-        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
-    ) -> Detections:                      # on the CPU
-        "The same for bytes."
-        if not frames.numel(): return empty_detections()
-        side = self.side and max(1, round(self.side*max(frames.shape[2:])/(whole or max(frames.shape[2:]))))
-        return look_at_all_sizes(self._look, frames, side)
-
-    def __call__(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-    ) -> Int[Tensor, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
-        "Boxes of all faces."
-        return self.detect(frames).boxes
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #scl00004
 def _yunet_rows(net, picture:Tensor) -> Float[Tensor, "n 15"]:

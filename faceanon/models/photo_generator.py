@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..faces import check_boxes, check_images, resize, similarity_transform
 from .baselines import StochasticMethod, blur
 from .face_generator import GaussianChannel, check_code_rows
-from .layers import check_faces, check_range
+from .layers import NoisyEncoder, check_faces, check_range
 
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00006
 _CROP, _WINDOW = 96, (16, 15, 64)  # pixels of the crop; x, y and side of the generator's window in it
@@ -257,7 +257,7 @@ def _as_colourful(drawn:Tensor, crops:Tensor, known:Tensor) -> Tensor:
     return torch.lerp(grey, drawn, ((chroma - .008)/.012).clamp(0, 1))
 
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00021
-class _PhotoCode(nn.Module):
+class _PhotoCode(NoisyEncoder):
     "The networks, and what is said of a face."
     def __init__(self,
         dims:int=100,             # numbers in the code, besides the four of the place
@@ -326,12 +326,6 @@ class PhotoAnonymizer(_PhotoCode):
         "The picture of a code in its surroundings."
         drawn, mask = self.blend(self.decode(code), faces)
         return torch.lerp(faces.float(), drawn, mask)
-
-    def encode(self,
-        faces:Float[Tensor, "n 3 s s"],  # as for `mean_code`
-    ) -> Float[Tensor, "n d"]:           # what `decode` takes
-        "The code as it arrives."
-        return self.add_noise(self.mean_code(faces))
 
     def forward(self,
         faces:Float[Tensor, "n 3 s s"],  # as for `mean_code`

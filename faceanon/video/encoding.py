@@ -22,9 +22,10 @@ from pathlib import Path
 from ..atomic import atomic_write, remove_stale_parts
 from ..models.detection_checks import Terminated
 from .film_metadata import keepable_tags
-from ..media_files import open_media_for_writing
+from .frame_times import copy_timing
+from ..media_files import VideoError, open_media_for_writing
 from .hdr_metadata import hdr_options
-from .reading import VideoError, VideoInfo, copy_timing
+from .reading import VideoInfo
 from .sound import AUDIO_MODES
 
 # %% ../../nbs/4_video/08_encoding.ipynb #07ac5fed

@@ -21,12 +21,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ..faces import to_float, to_uint8
+from ..media_files import VideoError
 from ..models.baselines import mask, method_for_face
 from .detecting import CONTEXT_FRAMES, DETECTOR_FAILED
+from .frame_times import DAMAGED_FRAME, copy_timing, replacement_frame
 from .mask_shapes import (MaskShape, blend_shapes, boxes_with_margin, default_mask_shape,
                                         unchanged_faces)
-from .reading import (DAMAGED_FRAME, VideoError, copy_timing, prefetch, replacement_frame,
-                                    writable_frame)
+from .reading import prefetch, writable_frame
 from .tracking import FrameFaces, TrackedFace
 
 # %% ../../nbs/4_video/07_hiding.ipynb #2155a41c

@@ -6,7 +6,7 @@
 __all__ = ['AUDIO_MODES', 'list_sound_changes']
 
 # %% ../../nbs/4_video/44_sound.ipynb #so02
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -117,6 +117,16 @@ def _encode_packet(
             yield from voice.encode(changed)
     if not packet.size: yield from voice.encode()
 
+# %% ../../nbs/4_video/44_sound.ipynb #so07p2
+def _encoded_voice(
+    source,                # a stream of sound
+    out,                   # PyAV's output container; gets a stream
+    sound_filter:Callable,   # `_resample_filter` or `_pitch_filter`
+) -> Callable:             # a packet of `source` -> packets to be written
+    "What encodes a stream again."
+    voice = _add_encoded_stream(source, out)
+    return partial(_encode_packet, graph=sound_filter(source, voice.rate), voice=voice, clock={})
+
 # %% ../../nbs/4_video/44_sound.ipynb #so09
 def _copied_packet(
     packet,          # of PyAV
@@ -142,10 +152,7 @@ def _copy_audio(
     voices = {}
     for s in audio_source.streams.audio:
         if (voice := _add_copied_stream(s, out)) is not None: voices[s.index] = partial(_copied_packet, voice=voice)
-        else:
-            voice = _add_encoded_stream(s, out)
-            voices[s.index] = partial(_encode_packet, graph=_resample_filter(s, voice.rate), voice=voice,
-                                       clock={})
+        else: voices[s.index] = _encoded_voice(s, out, _resample_filter)
     return _written_packets(audio_source, voices)
 
 
@@ -162,10 +169,7 @@ def _distort_audio(
     out,             # PyAV's output container; gets the streams at once
 ) -> Iterator:       # packets to be written
     "Lower the voices so that a listener does not recognise them."
-    voices = {}
-    for s in audio_source.streams.audio:
-        voice = _add_encoded_stream(s, out)
-        voices[s.index] = partial(_encode_packet, graph=_pitch_filter(s, voice.rate), voice=voice, clock={})
+    voices = {s.index: _encoded_voice(s, out, _pitch_filter) for s in audio_source.streams.audio}
     return _written_packets(audio_source, voices)
 
 
