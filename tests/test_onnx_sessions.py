@@ -1,0 +1,51 @@
+"A stored network runs at every size, on the cores that the process may use, and without torch."
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from faceanon.models.face_detectors import centerface_weights
+from faceanon.models.onnx_sessions import load_onnx
+
+OUTPUTS = '537', '538', '539', '540'
+
+
+@pytest.fixture(scope='module')
+def session(): return load_onnx(centerface_weights())
+
+
+def test_weights_are_no_inputs_so_that_normalisations_can_be_folded(session):
+    assert [one.name for one in session.get_inputs()] == ['input.1']
+    assert session.get_overridable_initializers() == []
+
+
+@pytest.mark.parametrize('count,height,width', [(1, 32, 32), (3, 64, 160), (2, 224, 96)])
+def test_every_size_gives_the_maps_of_opencvs_engine(session, count, height, width):
+    cv2 = pytest.importorskip('cv2')
+    pictures = np.random.default_rng(width).uniform(0, 255, (count, 3, height, width)).astype(np.float32)
+    engine = cv2.dnn.readNetFromONNX(str(centerface_weights()))
+    engine.setInput(pictures)
+    for ours, theirs in zip(session.run(OUTPUTS, {'input.1': pictures}), engine.forward(OUTPUTS)):
+        assert ours.shape == theirs.shape and ours.shape[2:] == (height//4, width//4)
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+CODE = """
+import os, sys
+if sys.argv[1:]: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from faceanon.models.onnx_sessions import own_cores
+print(own_cores(), 'torch' in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason="the system knows no affinity")
+def test_threads_are_as_many_as_cores_may_be_used():
+    def told(*words, **environment):
+        env = {key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'} | environment
+        done = subprocess.run([sys.executable, '-c', CODE, *words], env=env, capture_output=True, text=True)
+        return done.stdout.split()
+    assert told() == [str(len(os.sched_getaffinity(0))), 'False']
+    assert told('one') == ['1', 'False']
+    assert told(OMP_NUM_THREADS='1') == ['1', 'False'] and told('one', OMP_NUM_THREADS='7') == ['1', 'False']
