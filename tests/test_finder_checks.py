@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 
 from faceanon.models.detection_checks import check_face_boxes
-from faceanon.models.face_detectors import Detections, detect_faces, detect_near
+from faceanon.models.face_detectors import CenterFace, Detections, detect_faces, detect_near
 from faceanon.video import hiding
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
 from faceanon.video.face_list import read_sidecar
 from faceanon.video.hiding import MASK_CONFIG, cover_doubtful_frame, cover_doubtful_pixels
 from faceanon.video.images import ImageError, anonymize_image
 from faceanon.video.reading import read_video_frames
+from faceanon.video.selection import SelectiveDetector
 
 SEEN = 160  # grey level above which the square, the "face", is seen
 
@@ -104,9 +105,35 @@ def test_nor_a_picture_nor_a_camera(tmp_path, wrong):
     assert max(frame.max() for frame in anonymize_stream(frames, find_faces=Finder(WRONG[wrong]))) < SEEN
 
 
-@pytest.mark.parametrize('shift', [1, -1])
-def test_a_finder_that_confuses_the_frames_of_a_batch_leaves_none_clear(tmp_path, shift):
-    "Its answer has the right form; only whose it is, is wrong. So such a finder is given one frame at a time."
+class Shifted:
+    "Its answer has the right form; only whose it is, is wrong."
+    def __init__(self, asked): self.asked = asked
+    def detect_uint8(self, frames, whole=None):
+        self.asked.append(len(frames))
+        boxes = right(frames)
+        boxes[:, 0] = (boxes[:, 0] + 1) % len(frames)
+        return answer(boxes)
+
+
+class ShiftedCenterFace(CenterFace):
+    "What the class that it inherits from says about itself, does not hold for this one."
+    def __init__(self, asked):
+        super().__init__()
+        self.asked = asked
+    detect_uint8 = Shifted.detect_uint8
+
+
+CONFUSED = dict(
+    function=lambda asked: lambda frames: Shifted(asked).detect_uint8(frames).boxes,
+    detect=lambda asked: type('Shifted', (), dict(detect=lambda self, frames: Shifted(asked).detect_uint8(frames)))(),
+    detect_uint8=Shifted, inherited=ShiftedCenterFace,
+    chosen=lambda asked: SelectiveDetector(Shifted(asked)),
+    chosen_function=lambda asked: SelectiveDetector(CONFUSED['function'](asked), min_face=2))
+
+
+@pytest.mark.parametrize('kind', CONFUSED)
+def test_a_finder_that_confuses_the_frames_of_a_batch_leaves_none_clear(tmp_path, kind):
+    "Such a finder is given one frame at a time."
     path, asked = tmp_path/'a.mp4', []
     with av.open(str(path), 'w') as out:
         stream = out.add_stream('libx264', rate=25, options=dict(crf='8'))
@@ -117,12 +144,7 @@ def test_a_finder_that_confuses_the_frames_of_a_batch_leaves_none_clear(tmp_path
             pixels[40:60, x:x + 20] = 250
             out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
         out.mux(stream.encode())
-    def confused(frames):
-        asked.append(len(frames))
-        boxes = right(frames)
-        boxes[:, 0] = (boxes[:, 0] + shift) % len(frames)
-        return boxes
-    done = anonymize_video(path, tmp_path/'b.mp4', find_faces=confused, every=1)
+    done = anonymize_video(path, tmp_path/'b.mp4', find_faces=CONFUSED[kind](asked), every=1)
     assert brightest(tmp_path/'b.mp4') < SEEN and done['frames'] == 12 and len(asked) >= 12 and set(asked) == {1}
 
 

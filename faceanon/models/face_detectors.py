@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS_PER_CALL', 'resize_and_pad', 'decode_centerface', 'centerface_weights', 'CenterFace', 'YuNet',
-           'checked_face_detector', 'detect_faces', 'detect_near', 'surely_same_person', 'surely_other_person']
+           'checked_face_detector', 'detect_faces', 'keeps_frame_order', 'detect_frame_by_frame', 'detect_near',
+           'surely_same_person', 'surely_other_person']
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #5007735f
 import math
@@ -178,6 +179,8 @@ class _CenterFaceNetwork(_FindsFaces):
 # %% ../../nbs/2_method/06_face_detectors.ipynb #0375e948
 class CenterFace(_CenterFaceNetwork):
     "Finds faces of 10 pixels and more, on the CPU (Xu et al. 2019). Called as a `FaceDetector` it gives boxes only."
+    keeps_frame_order = True  # its answer is made frame by frame, see `keeps_frame_order`
+
     def __init__(self,
         threshold:float=.5,       # score above which something is a face; lower it where tracking removes the doubtful
         side:int|None=None,       # longer side of the picture the network sees, pixels; None: the frame's own
@@ -210,6 +213,8 @@ class _YuNetNetwork(_FindsFaces):
 # %% ../../nbs/2_method/06_face_detectors.ipynb #d2763515
 class YuNet(_YuNetNetwork):
     "Finds faces with OpenCV's `FaceDetectorYN` (Wu et al. 2023). Called as a `FaceDetector` it gives boxes only."
+    keeps_frame_order = True  # its answer is made frame by frame, see `keeps_frame_order`
+
     def __init__(self,
         path:str|Path,       # ONNX file of the network
         threshold:float=.6,  # score above which something is a face
@@ -266,6 +271,24 @@ def _checked_answer(detector:Callable, found:Detections, frames:Tensor) -> Detec
     name = getattr(detector, '__name__', type(detector).__name__)
     check_detections(found, *frames.shape[2:], len(frames), name)
     return Detections(found.boxes.cpu().long(), found.scores.cpu(), found.landmarks.cpu())
+
+# %% ../../nbs/2_method/06_face_detectors.ipynb #kfo00002
+def keeps_frame_order(
+    detector:FaceDetector,  # any
+) -> bool:                  # True: its own class says so
+    "May it look at several frames at once?"
+    return vars(type(detector)).get('keeps_frame_order') is True
+
+
+def detect_frame_by_frame(
+    detector:FaceDetector,  # any
+    frames:Float[Tensor, "b 3 h w"]|UInt8[Tensor, "b 3 h w"],  # as for `detect_faces`
+) -> Detections:            # as from `detect_faces`
+    "Detect in frames of a film: several at once only where the detector keeps their order."
+    if len(frames) < 2 or keeps_frame_order(detector): return detect_faces(detector, frames)
+    parts = [detect_faces(detector, frame[None]) for frame in frames]
+    return join_detections([Detections(part.boxes + torch.tensor([i, 0, 0, 0, 0]), part.scores, part.landmarks)
+                            for i, part in enumerate(parts)])
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #c3a1e0d2
 _REGION_MULTIPLE = 32  # pixels: both sides of what CenterFace sees are multiples of it

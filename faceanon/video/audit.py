@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..evaluation.video_metrics import flicker
 from ..faces import FaceDetector, enlarge_boxes, resize, to_float, to_uint8
-from ..models.face_detectors import detect_faces
+from ..models.face_detectors import detect_frame_by_frame
 from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, TrackedFace, scene_change, thumbnails,
                                      track_faces)
 from .track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_unaligned
@@ -113,7 +113,7 @@ def _detect(pairs:Iterable, find_faces:FaceDetector, batch:int, held:deque) -> I
     before, number = None, 0
     for some in _batches(pairs, batch):
         frames = to_float(torch.stack([original for original, _ in some]))
-        found = detect_faces(find_faces, frames)
+        found = detect_frame_by_frame(find_faces, frames)
         for i, (pair, thumb) in enumerate(zip(some, thumbnails(frames))):
             mine = found.boxes[:, 0] == i
             boxes, scores = found.boxes[mine, 1:].double().numpy(), found.scores[mine].double().numpy()

@@ -20,7 +20,8 @@ from torchvision.ops import box_iou
 
 from ..faces import FaceDetector, to_float
 from ..models.detection_checks import check_detections
-from ..models.face_detectors import Detections, detect_faces, detect_near
+from ..models.face_detectors import (Detections, detect_faces, detect_frame_by_frame,
+                                            detect_near, keeps_frame_order)
 from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
 from .film_identity import FilmDigest
@@ -91,7 +92,7 @@ def _ask_detector(
 ) -> Detections:               # in pixels of the pictures
     "Detect in whole pictures, or near known faces."
     pictures = torch.stack([one.picture for one in some])
-    if known is None: return detect_faces(find_faces, pictures)
+    if known is None: return detect_frame_by_frame(find_faces, pictures)
     first = some[0]
     near = first.view.show_boxes(known, *first.size)
     return detect_near(find_faces, pictures, near*max(first.picture.shape[1:])/max(first.view.size(*first.size)))
@@ -161,7 +162,7 @@ def _look_at(
     near:np.ndarray|None=None,   # as for `_ask_detector`, one frame at a time
 ) -> None:                       # changes `held` and `doubts`
     "Detect in some of the frames."
-    one = near is not None or not hasattr(find_faces, 'detect_uint8')  # of a finder of one's own no order is known
+    one = near is not None or not keeps_frame_order(find_faces)
     most = 1 if one else max(1, min(batch, math.ceil(_MAX_BATCH_PIXELS/held[0].picture[0].numel())))
     places = [i for i in places if held[i].detections.frame not in doubts]
     for some in (places[i:i + most] for i in range(0, len(places), most)):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..faces import align_faces, to_float
-from ..models.face_detectors import (CenterFace, Detections, YuNet, detect_faces, surely_other_person,
-                                            surely_same_person)
+from ..models.face_detectors import (CenterFace, Detections, YuNet, detect_faces,
+                                            detect_frame_by_frame, surely_other_person, surely_same_person)
 from ..models.mobilefacenet import load_mobilefacenet
 from .image_files import read_image_file
 from .image_frames import to_rgb_bytes
@@ -55,7 +55,7 @@ def _aligned_face(
 def _find_in(detector:Callable, frames:Tensor, whole:int|None) -> Detections:
     "In frames, or in parts of frames whose longer side is `whole`."
     part = whole is not None and hasattr(detector, 'detect_uint8')
-    return detector.detect_uint8(frames, whole) if part else detect_faces(detector, frames)
+    return detector.detect_uint8(frames, whole) if part else detect_frame_by_frame(detector, frames)
 
 
 def _split_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> tuple:
@@ -72,6 +72,7 @@ def _split_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07b
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
+    keeps_frame_order = True    # whatever the detector does, see `detect_frame_by_frame`
     kept, kept_count = None, 0  # faces left out at the last call, as `Detections`; how many at all calls so far
 
     def __init__(self,
@@ -87,7 +88,7 @@ class SelectiveDetector:
         frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
     ) -> Detections:    # faces to be hidden
         "Find faces, without those that stay visible."
-        return self._choose(frames, detect_faces(self.find, frames))
+        return self._choose(frames, detect_frame_by_frame(self.find, frames))
 
     def detect_uint8(self,
         frames:Tensor,        # `(b, 3, h, w)`, RGB, on the CPU, as a video has them
