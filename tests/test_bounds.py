@@ -22,9 +22,9 @@ from faceanon.video.tracking import FrameFaces, TrackedFace
 
 @contextmanager
 def at_once(seconds=5):
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other work does not count
     yield
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
 
 
 @pytest.fixture

@@ -189,5 +189,5 @@ def test_workers_start_from_a_notebook(out):
     path = out/'pool.ipynb'
     path.write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
     run = subprocess.run([sys.executable, '-m', 'IPython', '--HistoryManager.enabled=False', str(path)], cwd=ROOT,
-                         capture_output=True, text=True, timeout=200)
+                         capture_output=True, text=True)
     assert 'rows of mask none' in run.stdout, run.stderr[-3000:]

@@ -75,7 +75,7 @@ def test_the_heart_beats_while_a_file_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic, '_BEAT_SECONDS', .01)
     with part_folder(tmp_path) as part:
         os.utime(part/OWNER, (1, 1))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 200
         while (part/OWNER).stat().st_mtime < 2:
             assert time.monotonic() < end, "no heartbeat"
             time.sleep(.005)

@@ -38,13 +38,13 @@ def equal_checkpoints(one, other):
 def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
     cfg = replace(CFG, steps=8)
     killed, whole = tmp_path/'killed', tmp_path/'whole'
-    child = subprocess.Popen([sys.executable, Path(__file__).with_name('toy_game.py'), killed, str(cfg.steps)])
-    try:
-        until = time.monotonic() + 200
-        while not (killed/'last.safetensors').exists() and child.poll() is None and time.monotonic() < until:
-            time.sleep(.01)
-    finally: child.kill()
-    assert child.wait() == -signal.SIGKILL
+    child = subprocess.Popen([sys.executable, Path(__file__).with_name('toy_game.py'), killed, str(cfg.steps)],
+                             stdout=subprocess.PIPE, text=True)
+    try: assert child.stdout.readline() == 'killed here\n'
+    finally:
+        child.kill()
+        child.communicate()
+    assert child.returncode == -signal.SIGKILL
     begun = int(read_checkpoint(killed/'last.safetensors')[1]['step'])
     assert 0 < begun < cfg.steps
 

@@ -189,6 +189,16 @@ def _add_video_stream(
     return stream
 
 # %% ../../nbs/4_video/08_encoding.ipynb #784bfa39
+def _with_neutral_chroma(
+    frame,               # of PyAV, grey
+) -> object:             # another frame with the same samples and levels
+    "FFmpeg takes all grey for full-range, whatever a frame says; with chroma it heeds the frame's word."
+    full, name = 2, frame.format.name.replace('gray', 'yuv444p')
+    new = copy_timing(frame, frame.reformat(format=name, src_color_range=full, dst_color_range=full))
+    new.color_range = frame.color_range
+    return new
+
+
 def _fit_to_encoder(
     frame,               # of PyAV
     pictures,            # the output's stream
@@ -205,6 +215,7 @@ def _fit_to_encoder(
         raise VideoError(f"{suffix} knows frames of one rate only, got one at {now} s")
     frame.time_base, frame.pict_type = time_base, PictureType.NONE
     if frame.format.name == pictures.pix_fmt: return frame
+    if frame.format.name.startswith('gray'): frame = _with_neutral_chroma(frame)
     return copy_timing(frame, frame.reformat(format=pictures.pix_fmt,
                                              dst_color_range=pictures.codec_context.color_range or None))
 

@@ -1,0 +1,80 @@
+"What is not hidden is as bright in the result as in the film, whichever of the two scales of levels either uses."
+import av
+import numpy as np
+import pytest
+import torch
+
+from faceanon.video.anonymize import anonymize_video
+from faceanon.video.reading import read_video_frames
+
+LIMITED, FULL = 1, 2  # FFmpeg's numbers: black and white are 16 and 235, or 0 and 255
+GREYS = slice(48, None)  # columns that no mask reaches
+STEPS = 2*255/219        # two steps of the coarser scale
+
+
+def bright(frames):
+    rows = []
+    for i, frame in enumerate(frames):
+        ys, xs = (frame.mean(0) > 230/255).nonzero().T
+        if len(ys): rows.append([i, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    return torch.tensor(rows).reshape(-1, 5).long()
+
+
+def samples(frame, plane=0):
+    bits = frame.format.components[0].bits
+    rows = np.frombuffer(frame.planes[plane], np.uint8 if bits <= 8 else np.uint16)
+    return rows.reshape(frame.planes[plane].height, -1)[:, :frame.planes[plane].width], 2**(bits - 8)
+
+
+def draw(path, codec, form, levels, size):
+    "A ramp of grey without any colour, and a square."
+    shades = np.repeat(np.linspace(8, 220, size[0])[None], size[1], 0)
+    shades[8:18, 8:18] = 255
+    with av.open(str(path), 'w') as out:
+        stream = out.add_stream(codec, rate=25, options=dict(qscale='1') if codec == 'mjpeg' else {})
+        stream.width, stream.height, stream.pix_fmt = *size, form
+        stream.codec_context.color_range = levels
+        for _ in range(3):
+            frame = av.VideoFrame(*size, form)
+            for i in range(len(frame.planes)):
+                place, unit = samples(frame, i)
+                place[:] = 128*unit if i else (shades if levels == FULL else 16 + shades*219/255).round()*unit
+            frame.color_range = levels
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
+def shades_of(path):
+    "By arithmetic of this test's own: what a player that heeds the film's words shows."
+    shown = []
+    for frame in read_video_frames(path):
+        place, unit = samples(frame)  # where a film does not say, its levels are limited
+        shown.append(place/unit if frame.color_range == FULL else (place/unit - 16)*255/219)
+    return np.stack(shown)
+
+
+@pytest.mark.parametrize('on_doubt', ['mask', 'hold'])
+@pytest.mark.parametrize('levels', [LIMITED, FULL])
+@pytest.mark.parametrize('form, size, result', [
+    ('yuv420p', (96, 64), '.mp4'), ('yuv420p', (95, 63), '.mp4'), ('yuv411p', (96, 64), '.mp4'),
+    ('yuv420p', (96, 64), '.avi'), ('yuv422p10le', (95, 63), '.mp4'), ('gray', (96, 64), '.mp4'),
+    ('gray', (95, 63), '.mp4'), ('gray', (96, 64), '.webm'), ('gray10le', (95, 63), '.mp4')])
+def test_levels_stay(tmp_path, form, size, result, levels, on_doubt):
+    "The encoder takes another pixel format than the film's in all cases but one."
+    def once(frames):
+        once.asked += 1
+        if once.asked == 2: raise RuntimeError('no memory')
+        return bright(frames)
+    once.asked = 0
+    path, out = draw(tmp_path/'a.mkv', 'ffv1', form, levels, size), tmp_path/f'b{result}'
+    anonymize_video(path, out, find_faces=once, every=1, on_doubt=on_doubt, crf=1)
+    before, after = shades_of(path), shades_of(out)
+    assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
+
+
+def test_levels_of_motion_jpeg_stay_in_another_codec(tmp_path):
+    path, out = draw(tmp_path/'a.avi', 'mjpeg', 'yuvj420p', FULL, (95, 63)), tmp_path/'b.mp4'
+    anonymize_video(path, out, find_faces=bright, every=1, crf=1)
+    before, after = shades_of(path), shades_of(out)
+    assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
