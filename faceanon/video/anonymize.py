@@ -33,6 +33,7 @@ from .mask_shapes import MaskShape, default_face_detector
 from .media_kinds import result_suffix
 from .reading import (VideoError, VideoInfo, digest_of_start, open_video, probe_video,
                                     read_video_frames, upright_frame)
+from .side_data import describe_left_out, note_side_data
 from .sound import list_sound_changes
 from .tracking import FrameDetections, FrameFaces, thumbnails, track_faces
 from .uniform_frames import list_changes, uniform_pictures
@@ -78,7 +79,10 @@ def _list_notes(
 ) -> list[str]:       # sentences
     "What is not as it was in the input, besides the faces."
     with open_video(aside) as (result, _): notes = list_sound_changes(audio_source, result)
-    if info.hdr is not None and probe_video(aside).hdr is None: notes.append('without what it said about HDR displays')
+    own = probe_video(aside)
+    if own.orientation != info.orientation:
+        notes.append(f'turned otherwise than the original, since {aside.suffix} does not say how a film is turned')
+    if info.hdr is not None and own.hdr is None: notes.append('without what it said about HDR displays')
     if info.path.suffix and aside.suffix.lower() == '.mp4' and result_suffix(info.path, 'video') != info.path.suffix:
         notes.append(f'written as .mp4: {info.path.suffix} is read only')
     return notes
@@ -131,11 +135,11 @@ def render_video(
     path, out, encoding = Path(path), Path(out), EncodingConfig(**encoding)
     check_on_doubt(on_doubt)
     refuse_input_as_output(path, out)
-    info, damaged, changes, digest = probe_video(path), {}, {}, FilmDigest()
+    info, damaged, changes, digest, beside = probe_video(path), {}, {}, FilmDigest(), set()
     mark = mark or file_mark(path)
     counts = dict(frames=0, faces=0, kept=0, doubts=0, damaged=0, tracks=set())
     with atomic_output(out, overwrite) as aside, open_video(path) as (audio_source, source), _as_video_errors(out):
-        frames = progress(read_video_frames(path, damaged, changes, digest))
+        frames = progress(note_side_data(read_video_frames(path, damaged, changes, digest), beside))
         frames = _check_scenes(frames, noted_scenes(film), info, damaged)
         shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
         shown = paint_regions(shown, regions, info.view)
@@ -143,7 +147,7 @@ def render_video(
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
         lost = counts['frames'] - dropped - packets
         if lost: raise VideoError(f"{path}: the encoder lost {lost} frames")
-        notes = _list_notes(aside, audio_source, info)
+        notes = _list_notes(aside, audio_source, info) + describe_left_out(beside)
         _check_same_film(path, mark, film, digest)
         written = _tags_of(aside) if encoding.keep_metadata else {}
     return _summarize_counts(counts, info, written, changes, notes)

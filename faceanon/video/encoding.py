@@ -26,6 +26,7 @@ from .frame_times import copy_timing
 from ..media_files import VideoError, open_media_for_writing
 from .hdr_metadata import hdr_options
 from .reading import VideoInfo
+from .side_data import side_data_remover
 from .sound import AUDIO_MODES
 
 # %% ../../nbs/4_video/08_encoding.ipynb #07ac5fed
@@ -250,6 +251,7 @@ def encode_video(
         first, count = next(shown, None), 0
         if first is None: raise VideoError("no frame is left to be written")
         pictures = _add_video_stream(out, source, info, codec, encoding)
+        bare = side_data_remover(info.width, info.height, pictures.pix_fmt, source.time_base)
         sound = AUDIO_MODES[encoding.audio](audio_source, out)
         if encoding.keep_metadata: out.metadata.update(keepable_tags(audio_source.metadata))
         timed_sound = ((packet.dts*packet.time_base, packet) for packet in sound)
@@ -257,7 +259,7 @@ def encode_video(
             if isinstance(item, av.Packet):
                 out.mux(item)
                 continue
-            frame = None if item is None else _fit_to_encoder(item, pictures, source.time_base, aside.suffix)
+            frame = None if item is None else bare(_fit_to_encoder(item, pictures, source.time_base, aside.suffix))
             packets = pictures.encode(frame)
             count += len(packets)
             out.mux(packets)

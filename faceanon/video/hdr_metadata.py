@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .side_data import read_side_data
+
 # %% ../../nbs/4_video/45_hdr_metadata.ipynb #hd04
 @dataclass(frozen=True)
 class HdrMetadata:
@@ -27,7 +29,7 @@ def read_hdr_metadata(
     frame,                # of PyAV, decoded
 ) -> HdrMetadata|None:    # None: it tells nothing
     "What a frame tells of the display."
-    told = {one.type.name: bytes(one) for one in frame.side_data}
+    told = {kind.name: bytes(one) for kind, one in read_side_data(frame).items()}
     display, levels = told.get('MASTERING_DISPLAY_METADATA'), told.get('CONTENT_LIGHT_LEVEL')
     mastering = None
     if display is not None and len(display) >= struct.calcsize('22i'):

@@ -15,6 +15,8 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
+from .side_data import read_side_data
+
 # %% ../../nbs/4_video/30_orientation.ipynb #or05
 _QUARTER_TURN = np.array([[0, 1], [-1, 0]])  # of (x, y), counter-clockwise on the screen, where y points down
 _MIRROR = np.array([[-1, 0], [0, 1]])        # left becomes right
@@ -66,9 +68,8 @@ def display_matrix(
     frame,              # of PyAV, as decoded
 ) -> tuple|None:        # nine whole numbers, as FFmpeg keeps them; None: there is none
     "The matrix by which players turn a frame."
-    from av.sidedata.sidedata import SideDataContainer, Type
-    # `frame.side_data` would be kept by the frame and keep the frame: it would stay until the next garbage collection
-    found = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
+    from av.sidedata.sidedata import Type
+    found = read_side_data(frame).get(Type.DISPLAYMATRIX)
     return None if found is None else tuple(np.frombuffer(bytes(found), np.int32).tolist())
 
 
