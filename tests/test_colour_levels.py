@@ -9,7 +9,7 @@ from faceanon.video.reading import read_video_frames
 
 LIMITED, FULL = 1, 2  # FFmpeg's numbers: black and white are 16 and 235, or 0 and 255
 GREYS = slice(48, None)  # columns that no mask reaches
-STEPS = 2*255/219        # two steps of the coarser scale
+STEPS = 2.4               # two steps of the coarser scale are 2*255/219
 
 
 def bright(frames):
