@@ -527,8 +527,8 @@ def test_stop_leaves_everything_and_the_page_answers_meanwhile(films):
     go_on, main = threading.Event(), threading.get_ident()
     threads = set()  # that work beside the page
     def slow(frames, boxes):
-        this, page_waits = threading.get_ident(), 'render_frames' in {frame.f_code.co_name for frame in stack_of(main)}
-        if this in threads or not page_waits:  # the page's own look at one frame goes on
+        this, of_page = threading.get_ident(), {frame.f_code.co_name for frame in stack_of(main)}
+        if this in threads or not of_page & {'preview_decisions', 'rerender_video'}:  # the page does not wait for this
             threads.add(this)
             go_on.wait()
         return BASELINES['mask'](frames, boxes)
