@@ -97,7 +97,8 @@ HDR10_PLUS = b'\xb5\0\x3c\0\x01\x04' + bits(
 PLANTED = {'captions, H.264': ('libx264', sei(b'\x06', CAPTIONS), 'A53_CC', 'captions within the pictures'),
            'captions, HEVC': ('libx265', sei(b'\x4e\x01', CAPTIONS), 'A53_CC', 'captions within the pictures'),
            'HDR10+': ('libx265', sei(b'\x4e\x01', HDR10_PLUS), 'DYNAMIC_HDR_PLUS', 'HDR10+'),
-           'Dolby Vision': ('libx265', NAL + b'\x7c\x01\x19' + bytes(range(1, 40)) + b'\x80', 'DOVI_RPU_BUFFER', 'Dolby Vision')}
+           'Dolby Vision': ('libx265', NAL + b'\x7c\x01\x19' + bytes(range(1, 40)) + b'\x80', 'DOVI_RPU_BUFFER',
+                            'Dolby Vision')}
 
 
 def planted_film(path, codec, unit, last):
