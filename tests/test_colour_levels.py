@@ -38,7 +38,7 @@ def draw(path, codec, form, levels, size):
             frame = av.VideoFrame(*size, form)
             for i in range(len(frame.planes)):
                 place, unit = samples(frame, i)
-                place[:] = 128*unit if i else (shades if levels == FULL else 16 + shades*219/255).round()*unit
+                place[:] = 128*unit if i else (16 + shades*219/255 if levels == LIMITED else shades).round()*unit
             frame.color_range = levels
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
@@ -49,8 +49,10 @@ def shades_of(path):
     "By arithmetic of this test's own: what a player that heeds the film's words shows."
     shown = []
     for frame in read_video_frames(path):
-        place, unit = samples(frame)  # where a film does not say, its levels are limited
-        shown.append(place/unit if frame.color_range == FULL else (place/unit - 16)*255/219)
+        place, unit = samples(frame)
+        usual = FULL if frame.format.name.startswith('gray') else LIMITED  # where a film does not say
+        full = (frame.color_range or usual) == FULL
+        shown.append(place/unit if full else (place/unit - 16)*255/219)
     return np.stack(shown)
 
 
@@ -69,6 +71,14 @@ def test_levels_stay(tmp_path, form, size, result, levels, on_doubt):
     once.asked = 0
     path, out = draw(tmp_path/'a.mkv', 'ffv1', form, levels, size), tmp_path/f'b{result}'
     anonymize_video(path, out, find_faces=once, every=1, on_doubt=on_doubt, crf=1)
+    before, after = shades_of(path), shades_of(out)
+    assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
+
+
+@pytest.mark.parametrize('form, result', [('gray', '.mp4'), ('gray', '.avi'), ('gray10le', '.mp4')])
+def test_levels_of_grey_that_does_not_say(tmp_path, form, result):
+    path, out = draw(tmp_path/'a.mkv', 'ffv1', form, 0, (95, 63)), tmp_path/f'b{result}'
+    anonymize_video(path, out, find_faces=bright, every=1, crf=1)
     before, after = shades_of(path), shades_of(out)
     assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
 

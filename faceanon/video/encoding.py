@@ -190,12 +190,15 @@ def _add_video_stream(
     return stream
 
 # %% ../../nbs/4_video/08_encoding.ipynb #784bfa39
+_LIMITED, _FULL = 1, 2  # FFmpeg's numbers: black and white are 16 and 235, or 0 and 255
+
+
 def _with_neutral_chroma(
     frame,               # of PyAV, grey
 ) -> object:             # another frame with the same samples and levels
     "FFmpeg takes all grey for full-range, whatever a frame says; with chroma it heeds the frame's word."
-    full, name = 2, frame.format.name.replace('gray', 'yuv444p')
-    new = copy_timing(frame, frame.reformat(format=name, src_color_range=full, dst_color_range=full))
+    name = frame.format.name.replace('gray', 'yuv444p')
+    new = copy_timing(frame, frame.reformat(format=name, src_color_range=_FULL, dst_color_range=_FULL))
     new.color_range = frame.color_range
     return new
 
@@ -216,7 +219,7 @@ def _fit_to_encoder(
         raise VideoError(f"{suffix} knows frames of one rate only, got one at {now} s")
     frame.time_base, frame.pict_type = time_base, PictureType.NONE
     if frame.format.name == pictures.pix_fmt: return frame
-    if frame.format.name.startswith('gray'): frame = _with_neutral_chroma(frame)
+    if frame.format.name.startswith('gray') and frame.color_range == _LIMITED: frame = _with_neutral_chroma(frame)
     return copy_timing(frame, frame.reformat(format=pictures.pix_fmt,
                                              dst_color_range=pictures.codec_context.color_range or None))
 
