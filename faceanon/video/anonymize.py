@@ -87,7 +87,7 @@ def _list_notes(
         notes.append(f'written as .mp4: {info.path.suffix} is read only')
     return notes
 
-
+# %% ../../nbs/4_video/09_anonymize.ipynb #2054fa85
 def _check_scenes(
     frames:Iterable,    # of PyAV, from the first on
     scenes:dict,        # number of a frame -> code, of `noted_scenes`

@@ -72,8 +72,7 @@ def _split_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07b
 class SelectiveDetector:
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
-    keeps_frame_order = True    # whatever the detector does, see `detect_frame_by_frame`
-    kept, kept_count = None, 0  # faces left out at the last call, as `Detections`; how many at all calls so far
+    keeps_frame_order, kept, kept_count = True, None, 0  # faces left out at the last call; how many at all calls so far
 
     def __init__(self,
         detector:Callable,                          # any

@@ -27,8 +27,8 @@ def read_side_data(
     return {one.type: one for one in SideDataContainer(frame)}
 
 # %% ../../nbs/4_video/49_side_data.ipynb #sd08
-_LEFT_OUT = {'A53_CC': 'captions within the pictures',
-             'DOVI_RPU_BUFFER': 'Dolby Vision', 'DOVI_METADATA': 'Dolby Vision', 'DYNAMIC_HDR_PLUS': 'HDR10+', 'DYNAMIC_HDR_VIVID': 'HDR Vivid',
+_LEFT_OUT = {'A53_CC': 'captions within the pictures', 'DYNAMIC_HDR_PLUS': 'HDR10+',
+             'DOVI_RPU_BUFFER': 'Dolby Vision', 'DOVI_METADATA': 'Dolby Vision', 'DYNAMIC_HDR_VIVID': 'HDR Vivid',
              'AMBIENT_VIEWING_ENVIRONMENT': 'the light of the room in which it was graded',
              'ICC_PROFILE': 'the colour profile of frames', 'GOP_TIMECODE': 'time codes', 'S12M_TIMECODE': 'time codes',
              'STEREO3D': 'the mark of a 3D film', 'SPHERICAL': 'the mark of a 360-degree film',
