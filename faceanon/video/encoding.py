@@ -189,7 +189,7 @@ def _add_video_stream(
     if info.matrix: stream.set_display_matrix(info.matrix)  # untouched: it may mirror too
     return stream
 
-# %% ../../nbs/4_video/08_encoding.ipynb #784bfa39
+# %% ../../nbs/4_video/08_encoding.ipynb #nchroma1
 _LIMITED, _FULL = 1, 2  # FFmpeg's numbers: black and white are 16 and 235, or 0 and 255
 
 
@@ -202,7 +202,7 @@ def _with_neutral_chroma(
     new.color_range = frame.color_range
     return new
 
-
+# %% ../../nbs/4_video/08_encoding.ipynb #784bfa39
 def _fit_to_encoder(
     frame,               # of PyAV
     pictures,            # the output's stream
