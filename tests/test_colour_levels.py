@@ -83,6 +83,15 @@ def test_levels_of_grey_that_does_not_say(tmp_path, form, result):
     assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
 
 
+@pytest.mark.parametrize('pix_fmt', ['yuv420p', 'yuv444p'])
+@pytest.mark.parametrize('levels', [LIMITED, FULL])
+def test_motion_jpeg_in_a_pixel_format_that_is_asked_for_has_full_levels(tmp_path, levels, pix_fmt):
+    path, out = draw(tmp_path/'a.mkv', 'ffv1', 'yuv420p', levels, (96, 64)), tmp_path/'b.mkv'
+    anonymize_video(path, out, find_faces=bright, every=1, codec='mjpeg', pix_fmt=pix_fmt)
+    before, after = shades_of(path), shades_of(out)
+    assert abs(before - after)[:, :, GREYS].max() <= STEPS and after[:, 8:18, 8:18].max() < 20
+
+
 def test_levels_of_motion_jpeg_stay_in_another_codec(tmp_path):
     path, out = draw(tmp_path/'a.avi', 'mjpeg', 'yuvj420p', FULL, (95, 63)), tmp_path/'b.mp4'
     anonymize_video(path, out, find_faces=bright, every=1, crf=1)

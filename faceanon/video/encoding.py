@@ -218,10 +218,10 @@ def _fit_to_encoder(
     if (now/pictures.codec_context.time_base).denominator != 1:
         raise VideoError(f"{suffix} knows frames of one rate only, got one at {now} s")
     frame.time_base, frame.pict_type = time_base, PictureType.NONE
-    if frame.format.name == pictures.pix_fmt: return frame
+    levels = pictures.codec_context.color_range or None
+    if frame.format.name == pictures.pix_fmt and levels in (None, frame.color_range): return frame
     if frame.format.name.startswith('gray') and frame.color_range == _LIMITED: frame = _with_neutral_chroma(frame)
-    return copy_timing(frame, frame.reformat(format=pictures.pix_fmt,
-                                             dst_color_range=pictures.codec_context.color_range or None))
+    return copy_timing(frame, frame.reformat(format=pictures.pix_fmt, dst_color_range=levels))
 
 
 def _timed_frames(
