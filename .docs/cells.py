@@ -12,8 +12,6 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 DIRECTIVE = re.compile(r'^#\s*\|\s*(\w+).*\n?', flags=re.MULTILINE)
-NO_KERNEL = ('<p class="no-kernel">Here stand controls that compute in Python whenever they are moved, so they need a '
-             'running kernel: open this notebook with <code>make lab</code> and run it from its first cell.</p>')
 MATHML = 'http://www.w3.org/1998/Math/MathML'
 
 
@@ -37,8 +35,7 @@ def prepared(cell):
     cell.source = DIRECTIVE.sub('', cell.source).strip('\n')
     for output in cell.outputs:
         data = output.get('data', {})
-        if 'application/vnd.jupyter.widget-view+json' in data: output.data = {'text/html': NO_KERNEL}
-        elif 'image/gif' in data:  # nbconvert would show its text
+        if 'image/gif' in data:  # nbconvert would show its text
             output.data = {'text/html': f'<img src="data:image/gif;base64,{"".join(data["image/gif"].split())}">'}
     return cell if cell.source or cell.outputs else None
 

@@ -6,16 +6,19 @@ writes the pages that play.
 """
 import json
 import logging
+import os
 import posixpath
 import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from api import module_page, prose, read_module
+from bs4 import BeautifulSoup
 from cells import Prepared, coloured, mathml, notebook_page, plain_source
 from front import front, game_files
 from markdown.extensions.toc import slugify
@@ -24,16 +27,17 @@ from mkdocs.structure.toc import get_toc
 from mkdocs.utils import get_relative_url
 from mkdocs_jupyter import nbconvert2
 from nbconvert.filters.markdown_mistune import IPythonRenderer
+from recorded import frame_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = ROOT/'nbs'
 TOUR = NBS/'00_tour.ipynb'
 BY_HAND = {'README.md': 'index.md', 'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
 KINDS = {'play': 'Play', 'fig': 'Figure', 'tab': 'Table'}
-# Notebooks whose widget plays in the site too, without a kernel.
-ALIVE = {'study/fig4_qualitative.ipynb': 'frames', 'study/fig5_tradeoff.ipynb': 'frontier',
-         'study/fig7_dynamics.ipynb': 'game', 'study/play1_stepper.ipynb': 'game',
-         'study/play2_tradeoff.ipynb': 'frontier', 'study/real1_tradeoff.ipynb': 'frontier'}
+# Notebooks that end with something more to play with. What stands below a widget's cell says `recorded.py`.
+ALIVE = {'study/fig4_qualitative.ipynb': ('frames', 'What A finds behind each method'),
+         'study/fig7_dynamics.ipynb': ('game', 'Four recorded games'),
+         'study/real1_tradeoff.ipynb': ('frontier', 'Every method by data, attacker and budget')}
 PLAY_PAGE = """# Play
 
 > M, the paper's M and a recogniser alive in your browser, without a kernel, a server or a network
@@ -206,6 +210,7 @@ def on_page_content(html, page, config, files):
     if not uri.endswith('.ipynb'): return html
     soup, tokens = notebook_page(html)
     relink(soup, page, files)
+    add_frames(soup, page)
     page.toc = get_toc(tokens)
     page.title = label(NBS/uri)
     page.meta['description'] = head_of(NBS/uri)[1]
@@ -214,19 +219,38 @@ def on_page_content(html, page, config, files):
     return f'{own}\n{coloured(str(soup))}{alive(page)}'
 
 
+def frame_html(page, name, title):
+    "A widget that needs no kernel, as a frame."
+    address = get_relative_url(f'play/{name}.html', page.file.url)
+    return f'<iframe class="alive" src="{address}" title="{title}: alive without a kernel" loading="lazy"></iframe>'
+
+
 def alive(page):
-    "The widget of a notebook as a frame that needs no kernel, where there is one."
-    widget = ALIVE.get(page.file.src_uri)
-    if widget is None: return ''
-    frame = get_relative_url(f'play/{widget}.html', page.file.url)
-    return ('<h2 id="alive">Without a kernel</h2>'
-            f'<iframe class="alive" src="{frame}" title="{widget}: the widget, alive" loading="lazy"></iframe>')
+    "What a notebook ends with, where there is something."
+    if page.file.src_uri not in ALIVE: return ''
+    name, title = ALIVE[page.file.src_uri]
+    return f'<h2 id="alive">{title}</h2>{frame_html(page, name, title)}'
+
+
+def add_frames(soup, page):
+    "Below each cell that shows a widget: why it needs a kernel, and the same without one."
+    notebook = Path(page.file.src_uri)
+    if notebook.parent.name != 'study': return
+    for cell in soup.select('div.cell'):
+        source = cell.select_one('code.source')
+        found = source and frame_of(notebook.stem, source.get_text())
+        if not found: continue
+        name, why = found
+        below = f'<p class="no-kernel">{escape(why, quote=False)}</p>{frame_html(page, name, name.replace("_", " "))}'
+        cell.append(BeautifulSoup(below, 'html.parser'))
 
 
 def on_post_build(config):
     "The pages that play; and the theme's script loses what it would fetch from a server, which nothing here uses."
-    play = [sys.executable, str(ROOT/'.docs'/'play.py'), str(Path(config.site_dir)/'play')]
-    subprocess.run(play, check=True, cwd=ROOT)
+    play = Path(config.site_dir)/'play'
+    made = os.environ.get('FACEANON_PLAY')  # a folder that holds them already, as when tests have made them
+    if made: shutil.copytree(made, play, dirs_exist_ok=True)
+    else: subprocess.run([sys.executable, str(ROOT/'.docs'/'play.py'), str(play)], check=True, cwd=ROOT)
     scripts = Path(config.site_dir, 'assets', 'javascripts')
     for path in scripts.glob('bundle.*.min.js'):
         script = path.read_text(encoding='utf-8')

@@ -16,10 +16,13 @@ window.asked = (() => {
     colour: '.widget-colorpicker input[type=text]',
     tab: '.widget-tab .lm-TabBar-tab',
     fold: '.jupyter-widget-Collapse-header',
+    'plain slider': '.faceanon input[type=range]',  // of widgets that play in the site too
+    'plain dropdown': '.faceanon select',
+    'plain button': '.faceanon button',
   };
   const ROOTS = '.widget-slider, .widget-dropdown, .widget-select, .widget-radio, .widget-toggle-buttons, ' +
     '.widget-toggle-button, .widget-button, .widget-checkbox, .widget-play, .widget-text, .widget-textarea, ' +
-    '.widget-colorpicker, .widget-tab-bar, .jupyter-widget-Collapse-header';
+    '.widget-colorpicker, .widget-tab-bar, .jupyter-widget-Collapse-header, .faceanon .control, .faceanon button';
   const BARE = 'input, select, textarea, button, [contenteditable=true]';
   const POLL = 100;  // ms between two looks; nothing is decided by it
   const SAME = 3;  // looks in a row that show the same, each after the kernel has answered: nothing moves
@@ -76,17 +79,18 @@ window.asked = (() => {
   }
 
   function labelOf(kind, element, root) {
-    const label = root.querySelector('.widget-label')?.innerText.replace(/\u200b/g, '').trim();
+    const label = root.querySelector('.widget-label, :scope > label')?.innerText.replace(/\u200b/g, '').trim();
     const icon = root.querySelector('i')?.className;
     const handles = kind === 'slider' ? [...root.querySelectorAll('.noUi-handle')] : [];
     const end = handles.length > 1 ? ` (${['lower', 'upper'][handles.indexOf(element)]})` : '';
-    const own = ['button', 'toggle', 'tab', 'fold', 'checkbox'].includes(kind)
+    const own = ['button', 'plain button', 'toggle', 'tab', 'fold', 'checkbox'].includes(kind)
       ? (kind === 'checkbox' ? root : element).innerText.replace(/\u200b/g, '').trim() : '';
     return (label || own || element.title || root.title || icon || '').replace(/\s+/g, ' ') + end;
   }
 
   function enabled(kind, element, root) {
     if (kind === 'slider') return !root.querySelector('.slider').hasAttribute('disabled');
+    if (kind.startsWith('plain')) return !element.disabled;
     if (kind === 'tab') return element.getAttribute('aria-selected') !== 'true';  // the open one has nothing to open
     const parts = element.matches(BARE) ? [element] : [...root.querySelectorAll(BARE)];
     return parts.length === 0 || parts.some(part => !part.disabled);
@@ -94,7 +98,7 @@ window.asked = (() => {
 
   // How many choices a control has of which some may hide, free or silence other controls.
   function choicesOf(kind, element, root) {
-    if (kind === 'dropdown') return element.options.length;
+    if (kind.endsWith('dropdown')) return element.options.length;
     if (kind === 'radio') return root.querySelectorAll('input').length;
     if (kind === 'toggle buttons') return root.querySelectorAll('button').length;
     return ['toggle', 'checkbox'].includes(kind) ? 2 : 1;
@@ -188,7 +192,33 @@ window.asked = (() => {
   const ready = () => window.jupyterapp && kernel()?.status === 'idle' && panel().content?.model?.cells.length > 0;
   const runAll = limit => Promise.race([
     jupyterapp.commands.execute('notebook:run-all-cells').then(() => 'done'), sleep(limit).then(() => 'late')]);
-  const close = () => jupyterapp.serviceManager.sessions.shutdownAll();
+
+  // One kernel for all notebooks: starting one and importing PyTorch takes longer than most notebooks do. Each begins
+  // without names and without widgets; that it brings its own imports is tested where every notebook has a process.
+  let held = null;
+  const quietly = code => kernel().requestExecute({code, silent: true}).done;
+  async function open(path) {
+    const kernelOf = held ? {id: held} : {name: 'python3'};
+    await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook', kernel: kernelOf});
+    await panel().context.ready;
+    await panel().sessionContext.ready;
+    held = kernel().id;
+    heard.said = [];
+    const folder = JSON.stringify(path.split('/').slice(0, -1).join('/'));
+    await quietly(`(lambda os: os.chdir(os.path.join(os.environ['FACEANON_OUT'], ${folder})))(__import__('os'))`);
+  }
+
+  // A kernel that does not come to an end is ended, so that the next notebook gets one that answers.
+  async function close(limit) {
+    const cleared = quietly("__import__('ipywidgets').Widget.close_all(); get_ipython().run_line_magic('reset', '-f')");
+    if (await Promise.race([cleared.then(() => true), sleep(limit).then(() => false)]) === false) {
+      await jupyterapp.serviceManager.kernels.shutdown(held);
+      held = null;
+    }
+    const context = panel().context;
+    panel().dispose();
+    if (!context.isDisposed) context.dispose();
+  }
   const saidByKernel = () => heard.said.splice(0);
   const outputs = () => [...document.querySelectorAll('.jp-Cell-outputArea')].map(area => area.innerText);
   const broken = () => [...document.querySelectorAll('.jp-Notebook img')]
@@ -199,6 +229,6 @@ window.asked = (() => {
 
   const top = () => document.querySelectorAll('.jp-Notebook, .jp-WindowedPanel-outer').forEach(e => { e.scrollTop = 0; });
 
-  return {top, ready, drawn, listen, runAll, close, saidByKernel, outputs, broken, height, controls, signature, settle, changed,
+  return {open, top, ready, drawn, listen, runAll, close, saidByKernel, outputs, broken, height, controls, signature, settle, changed,
           widgets: () => widgetAreas().length};
 })();

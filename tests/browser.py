@@ -27,6 +27,7 @@ EXPECTED_OF_JUPYTERLAB = re.compile(r'/lsp/status\b')  # asked of a language ser
 EXPECTED_OF_KERNEL = re.compile(r'stderr: (No such comm(: [\w-]+| target registered: jupyter\.widget\.control)\n?)+')
 BAD_TEXT = re.compile(r'\b\w*Warning\b|Traceback|Error displaying widget|Failed to load model|Loading widget')
 BUSY = 240_000  # ms: a kernel or a widget that works for longer hangs. What is decided is decided by what they show
+FILMS = ('button', 'plain button', 'toggle', 'checkbox')  # kinds of control that may start something that moves
 LEAVES = ('tab', 'fold')  # kinds of control that show some controls and hide others
 
 
@@ -106,8 +107,8 @@ def local(url): return re.match(r'(data|blob|about):|(https?|wss?)://127\.0\.0\.
 
 
 @contextmanager
-def opened(context, address, name):
-    "A page with the notebook `name` open, every cell run, and the list that the page's own faults are added to."
+def jupyterlab_page(context, address):
+    "JupyterLab in a page that all notebooks share, and the list that the page's own faults are added to."
     page, faults = context.new_page(), []
     page.set_default_timeout(BUSY)
 
@@ -117,21 +118,31 @@ def opened(context, address, name):
     def logged(message):
         url = message.location.get('url', '')
         if message.type == 'error' and not EXPECTED_OF_JUPYTERLAB.search(url) and (local(url) or not url):
-            faults.append(f'console: {message.text[:300]}')
+            faults.append(f'console: {message.text[:300]} {url}'.strip())
 
     page.on('request', lambda request: asked(request.url))
     page.on('websocket', lambda socket: asked(socket.url))
     page.on('console', logged)
     page.on('pageerror', lambda error: faults.append(f'page: {error.message[:300]}'))
+    page.goto(f'{address}/lab?reset')
+    page.wait_for_function('window.jupyterapp?.restored.then(() => true)')
+    page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    yield page, faults
+    page.close()
+
+
+@contextmanager
+def opened(lab, name):
+    "The notebook `name` with every cell run, and the list of the page's own faults since it was opened."
+    page, faults = lab
+    faults.clear()
+    page.evaluate('name => asked.open(name)', name)
     try:
-        page.goto(f'{address}/lab/tree/{name}?reset')
         page.wait_for_function('asked.ready()')
-        page.evaluate("asked.listen(); jupyterapp.commands.execute('application:toggle-left-area')")
+        page.evaluate('asked.listen()')
         if page.evaluate(f'asked.runAll({BUSY})') != 'done': faults.append("cells still ran after four minutes")
         yield page, faults
-    finally:
-        try: page.evaluate('window.jupyterapp && asked.close()')
-        finally: page.close()
+    finally: page.evaluate(f'asked.close({BUSY})')
 
 
 def wait_for_widgets(page):
@@ -157,16 +168,19 @@ def press_until_it_moves(field, keys, state):
         if field.evaluate(state) != before: return
 
 
+def keys_of(far): return ['End', 'Home'] if far else ['ArrowRight', 'ArrowLeft']
+
+
 def move(page, control, far=False):
     "Moves a control once, with the keyboard or a click, as a reader would; `far` takes the largest step there is."
     it, kind = at(page, control), control['kind']
     if kind == 'slider':
-        keys = ['End', 'Home'] if far else ['ArrowRight', 'ArrowLeft']
-        press_until_it_moves(it, keys, "e => e.getAttribute('aria-valuenow')")
+        press_until_it_moves(it, keys_of(far), "e => e.getAttribute('aria-valuenow')")
     elif kind == 'number':
         press_until_it_moves(it, ['ArrowUp', 'ArrowDown'], 'e => e.value')
         it.blur()
-    elif kind in ('dropdown', 'list'):
+    elif kind == 'plain slider': press_until_it_moves(it, keys_of(far), 'e => e.value')
+    elif kind in ('dropdown', 'plain dropdown', 'list'):
         chosen, count = it.evaluate('e => [e.selectedIndex, e.options.length]')
         it.select_option(index=(chosen + (count - 1 if far else 1)) % count)
     elif kind in ('radio', 'toggle buttons'):
@@ -201,7 +215,7 @@ def rest(page, control):
     press_all(page, area, r"'pause'")
     state = page.evaluate(f'asked.settle({area}, {BUSY})')
     if state == 'busy': press_all(page, area, r"'stop'")
-    elif state == 'moving' and control['kind'] in ('button', 'toggle', 'checkbox'): move(page, control)  # a film
+    elif state == 'moving' and control['kind'] in FILMS: move(page, control)  # a film
     return state == 'still' or page.evaluate(f'asked.settle({area}, {BUSY})') == 'still'
 
 
@@ -211,7 +225,7 @@ def moves_something(page, control, far=False):
     before = page.evaluate(f'asked.signature({area}, {whole})')
     move(page, control, far)
     if not page.evaluate(f'asked.changed({area}, {before}, {whole}, {BUSY})'): return False
-    if control['kind'] in ('play', 'button', 'toggle', 'checkbox'): return True  # may have started a film
+    if control['kind'] in ('play', *FILMS): return True  # may have started a film
     page.evaluate(f'asked.settle({area}, {BUSY})')  # the same picture drawn again is no change
     return page.evaluate(f'asked.signature({area}, {whole})') != before
 
@@ -281,10 +295,10 @@ def shoot(page, folder, name, cells=True):
     page.set_viewport_size(size)
 
 
-def examine(context, address, name, keep=None):
+def examine(lab, name, keep=None):
     "Every fault of one notebook, and how many controls were moved. Screenshots go to `keep`, or to runs/ on a fault."
     shots, stem = Path(keep or ROOT/'runs'/'browser'), name.removesuffix('.ipynb').replace('/', '-')
-    with opened(context, address, name) as (page, faults):
+    with opened(lab, name) as (page, faults):
         wait_for_widgets(page)
         faults += output_faults(page)
         if keep: shoot(page, shots, f'{stem}-run')

@@ -13,6 +13,7 @@ from browser import (
     examine,
     find_chromium,
     jupyterlab,
+    jupyterlab_page,
     opened,
     output_faults,
     shoot,
@@ -33,13 +34,13 @@ def shows_widget(path):
     return any(SHOWS_WIDGET.search(''.join(c['source'])) for c in cells_of(path) if c['cell_type'] == 'code')
 
 
-NOTEBOOKS = sorted(p.relative_to(NBS) for p in NBS.rglob('*.ipynb')
-                   if '.ipynb_checkpoints' not in p.parts and shows_widget(p))
+# The chapters define widgets and show none.
+NOTEBOOKS = sorted(p.relative_to(NBS) for p in (NBS/'study').glob('*.ipynb') if shows_widget(p))
 
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory):
-    "A browser, the address of a JupyterLab, and its folder: gone with this module, as the browser keeps an event loop."
+    "A page of JupyterLab with its faults, and its folder: gone with this module, as the browser keeps an event loop."
     path = find_chromium()
     lacking = [what for what, there in [
         ("Chromium (apt-get install chromium, or CHROMIUM=path)", path is not None),
@@ -51,7 +52,8 @@ def lab(tmp_path_factory):
         pytest.skip(why)
     folder = tmp_path_factory.mktemp('lab')
     shutil.copytree(NBS, folder/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
-    with jupyterlab(folder) as address, chromium(path) as context: yield context, address, folder
+    with jupyterlab(folder) as address, chromium(path) as context, jupyterlab_page(context, address) as page:
+        yield page, folder
 
 
 def write_notebook(path, *sources):
@@ -63,11 +65,10 @@ def write_notebook(path, *sources):
 
 @pytest.mark.parametrize('name', [pytest.param(p.as_posix(), id=p.with_suffix('').as_posix()) for p in NOTEBOOKS])
 def test_every_control_is_alive(lab, name, record_property):
-    context, address, _ = lab
-    faults, moved = examine(context, address, f'nbs/{name}', keep=SCREENSHOTS)
+    faults, moved = examine(lab[0], f'nbs/{name}', keep=SCREENSHOTS)
     record_property('controls moved', moved)
     assert not faults, '\n'.join(faults)
-    assert moved > 0 or not name.startswith('study/'), "no widget is shown"  # chapters only define them
+    assert moved > 0, "no widget is shown"
 
 
 # A widget with one of each kind of control, all alive, and among them one whose step back waits for a step forward.
@@ -116,9 +117,9 @@ W.VBox([tabs, said, shown, plot])
 
 
 def test_live_controls_of_every_kind_are_found_alive(lab):
-    context, address, folder = lab
+    page, folder = lab
     write_notebook(folder/'alive.ipynb', ALIVE)
-    assert examine(context, address, 'alive.ipynb', keep=SCREENSHOTS) == ([], 17 + 1 + 2 + 2)
+    assert examine(page, 'alive.ipynb', keep=SCREENSHOTS) == ([], 17 + 1 + 2 + 2)
 
 
 
@@ -150,13 +151,13 @@ review_widget('film.mp4', 'hidden.mp4')
 
 def test_untick_render_again_and_the_face_is_there(lab):
     av = pytest.importorskip('av')
-    context, address, folder = lab
+    folder = lab[1]
     write_notebook(folder/'review.ipynb', REVIEW)
     def bright():
         with av.open(str(folder/'hidden.mp4')) as film:
             grey = next(film.decode(video=0)).to_ndarray(format='gray')
             return [bool(grey[20:36, x:x + 16].max() > 150) for x in (20, 80)]
-    with opened(context, address, 'review.ipynb') as (page, faults):
+    with opened(lab[0], 'review.ipynb') as (page, faults):
         wait_for_widgets(page)
         assert bright() == [False, False]
         box, button = page.get_by_label('hide track 1'), page.get_by_role('button', name='Render again')
@@ -210,8 +211,8 @@ CAUGHT = [
 
 
 def test_what_a_reader_would_stumble_over_is_caught(lab):
-    context, address, folder = lab
+    page, folder = lab
     write_notebook(folder/'faulty.ipynb', *FAULTY)
-    faults, _ = examine(context, address, 'faulty.ipynb', keep=SCREENSHOTS or folder)
+    faults, _ = examine(page, 'faulty.ipynb', keep=SCREENSHOTS or folder)
     assert [f for f in faults if not any(re.fullmatch(c, f) for c in CAUGHT)] == [], "a false alarm"
     assert [c for c in CAUGHT if not any(re.fullmatch(c, f) for f in faults)] == [], "not caught"

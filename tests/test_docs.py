@@ -2,14 +2,13 @@
 import importlib
 import inspect
 import json
-import os
 import re
-import subprocess
 import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from conftest import docs_module
 from test_structure import MODULES, NBS, NOTEBOOKS, ROOT, described_callables, notebook, read_notebook
 
 pytest.importorskip('mkdocs_jupyter')
@@ -66,17 +65,6 @@ class Page(HTMLParser):
             if not {'pre', 'code'} & set(self.open): self.words.append(data)
         if 'h1' in self.open: self.titles[-1] += data
         if {'td', 'th'} & set(self.open) and self.rows.get(self.entry): self.rows[self.entry][-1][-1] += data
-
-
-@pytest.fixture(scope='session')
-def site(tmp_path_factory):
-    "Built once, strictly: a warning is an error. (With `--quiet` mkdocs would not count them.)"
-    to = tmp_path_factory.mktemp('site')
-    env = os.environ | {'NO_MKDOCS_2_WARNING': '1'}
-    build = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(to)]
-    done = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return to
 
 
 @pytest.fixture(scope='session')
@@ -182,11 +170,27 @@ def test_notebook_is_carried_whole(pages, path):
     assert page.titles[0].rstrip('¶') == re.match(r'# (.+)', told)[1]
     assert len([image for image in page.images if image['src'].startswith('data:')]) >= len(drawn)
     assert [image for image in page.images if not image.get('alt')] == []
-    assert page.classes.count('no-kernel') == sum('application/vnd.jupyter.widget-view+json' in o for o in outputs)
     folded = told + '\n' + '\n'.join(''.join(data.get('text/html', '')) for data in outputs)
     assert page.counts.get('details', 0) == len(re.findall(r'^<details', folded, flags=re.MULTILINE))
     assert [c['id'] for c in cells if c['id'] not in page.ids and not only_directs(c)] == []
     assert [c['id'] for c in read_notebook(path)['cells'] if c['id'] in page.ids and hidden(c)] == []
+
+
+STUDIES = [p for p in NOTEBOOKS if p.parent.name == 'study']
+
+
+@pytest.mark.parametrize('path', [notebook(p) for p in STUDIES])
+def test_every_widget_of_a_study_is_alive_below_its_cell_and_says_why_it_needs_a_kernel(pages, path):
+    page = pages[page_of(path)]
+    made = [name for cell in read_notebook(path)['cells'] if cell['cell_type'] == 'code'
+            for name in re.findall(r'^(\w+_widget)\(', ''.join(cell['source']), flags=re.MULTILINE)]
+    frames = [link for link in page.fetched if link.startswith('../play/')]
+    assert page.classes.count('no-kernel') == len(made)
+    assert len(frames) - page.ids.count('alive') == len(made)
+    stands_in = docs_module('recorded')
+    wanted = [stands_in.frame_of(path.stem, f'{name}()') for name in made]
+    assert [f'../play/{name}.html' for name, _ in wanted] == frames[:len(made)]
+    assert [why for _, why in wanted if why not in ' '.join(page.words)] == []
 
 
 def only_directs(cell):

@@ -62,7 +62,8 @@ def _pack_part(
 
 # %% ../../nbs/5_play/22_play_page.ipynb #ppag0013
 _SOURCES = Path(str(files('faceanon')/'interactive'/'page'))
-WIDGETS = ('game', 'frontier', 'frames')
+_IN_PAGE = ('game', 'frontier', 'frames')
+WIDGETS = (*_IN_PAGE, 'recorded', 'quiz')
 
 def _source(name:str) -> str: return (_SOURCES/name).read_text(encoding='utf-8')
 
@@ -80,19 +81,25 @@ def _wrapped(name:str) -> str:
     return f"const {name}Widget = (() => {{\n{_source(f'{name}.js').replace('export default', 'return')}}})()\n"
 
 
+# A page around a frame cannot see how high its content is; it is told.
+_TELL_HEIGHT = """
+const tell = () => parent.postMessage({ height: document.documentElement.offsetHeight }, '*')
+new ResizeObserver(tell).observe(document.body)"""
+
 def _for_script(data) -> str: return json.dumps(data).replace('<', '\\u003c')
 
 
 def static_widget(
     name:str,         # one of `WIDGETS`, else ValueError
-    data:list|dict,   # what the widget shows, as from `story_data`, `frontier_data`, `frame_examples`
+    data:list|dict,   # what the widget shows, as from `story_data`, `frontier_data`, `frame_examples`, `record_pages`
 ) -> str:             # HTML that asks for nothing
     "A widget with its data as a page that needs no kernel."
     module = _widget_module(name).replace('export default', 'const widget =')
     start = f"widget.render({{ model: {{ get: () => ({_for_script(data)}) }}, el: document.body }})"
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{_source("page.css")}</style><body>'
-            f'<script type="module">{module}{start}</script></body></html>')
+            f'<meta name="viewport" content="width=device-width"><style>{_source("page.css")}</style>'
+            '<body style="padding-bottom:1rem">'
+            f'<script type="module">{module}{start}{_TELL_HEIGHT}</script></body></html>')
 
 # %% ../../nbs/5_play/22_play_page.ipynb #ppag0016
 def _nested_style() -> str:
@@ -158,7 +165,7 @@ def _outside(figures:Path, data:str, pictures:list[int]) -> float:
 def _script() -> str:
     "All scripts of the page as one."
     before, after = ('common.js', 'engine.js', 'face.js', 'guess.js'), 'main.js'
-    return ''.join([*map(_source, before), *map(_wrapped, WIDGETS), _source(after)])
+    return ''.join([*map(_source, before), *map(_wrapped, _IN_PAGE), _source(after)])
 
 
 _MISSING = ("The networks are not in this copy of the page: it was built without onnxruntime-web. "

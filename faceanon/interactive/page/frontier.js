@@ -1,6 +1,6 @@
 // Utility against privacy: the reader chooses data, attacker and A's budget, and the points move.
 
-const FRONTIER = { width: 560, height: 400, left: 56, right: 16, top: 12, bottom: 46 }
+const FRONTIER = { width: 560, height: 400, left: 72, right: 16, top: 12, bottom: 46 }
 // Two hues that stay apart for every kind of colour vision; shapes say the same once more.
 const METHOD_COLOURS = { learned: '#D55E00', paper_objective: '#0072B2' }
 
@@ -21,16 +21,17 @@ function frontierAxes() {
     make('text', { x: chance - 6, y: top + 10, 'text-anchor': 'end', class: 'chance-name' }, 'chance'),
     ...across, ...up,
     make('text', { x: (left + width) / 2, y: height - 8, 'text-anchor': 'middle', class: 'axis-name' }, "the attacker's equal error rate: more is more private"),
-    make('text', { x: 14, y: (height - bottom) / 2, transform: `rotate(-90 14 ${(height - bottom) / 2})`, 'text-anchor': 'middle', class: 'axis-name' }, "A's mean average precision"),
+    make('text', { x: 12, y: (height - bottom) / 2, transform: `rotate(-90 12 ${(height - bottom) / 2})`, 'text-anchor': 'middle', class: 'axis-name' }, "A's mean average precision"),
   ]
 }
 
 // Names beside their points, pushed down where two would lie on each other.
 function frontierNames(points) {
-  const placed = []
+  const placed = [], narrow = matchMedia('(max-width: 44rem)').matches  // letters are larger there, see the style
+  const [wide, high] = narrow ? [140, 18] : [95, 13]
   for (const point of [...points].sort((a, b) => a.y - b.y)) {
-    const near = placed.filter(other => Math.abs(other.x - point.x) < 95)
-    const free = near.reduce((y, other) => Math.abs(other.nameY - y) < 13 ? other.nameY + 13 : y, point.y)
+    const near = placed.filter(other => Math.abs(other.x - point.x) < wide)
+    const free = near.reduce((y, other) => Math.abs(other.nameY - y) < high ? other.nameY + high : y, point.y)
     placed.push({ ...point, nameY: free })
   }
   return placed
@@ -65,7 +66,7 @@ function render({ model, el }) {
   function fill() {
     const set = sets[state.set]
     if (!set.attackers.includes(state.attacker)) state.attacker = 'worst'
-    const names = { worst: 'the worst of ours for each method', fixed: 'fixed: trained on originals' }
+    const names = { worst: 'the worst of ours, without the judge', fixed: 'fixed: trained on originals' }
     attacker.replaceChildren(...set.attackers.map(name => make('option', { value: name, selected: name === state.attacker }, names[name] || name)))
     const budgets = { 'fine-tuned': "fine-tuned on the method's frames", frozen: 'frozen: has seen originals only' }
     budget.replaceChildren(...set.budgets.map(name => make('option', { value: name, selected: name === state.budget }, budgets[name] || name)))

@@ -51,6 +51,18 @@ function tellMoment(story, at) {
   return `Step ${moment.step}. D names ${percent(moment.rank1)} of the faces on show rightly. ${asked} ${found}`
 }
 
+// What M pays, as it is trained to: each loss by its weight. D's own loss stands first.
+const LOSS_NAMES = { loss_d: 'D’s own', loss_adv: 'adversarial', loss_det: 'detection', loss_l1: 'L1', loss_code: 'reader’s confusion', loss_rate: 'rate' }
+
+function drawNumbers({ losses, weights }) {
+  const row = (tag, cells) => make('tr', {}, cells.map(cell => make(tag, {}, cell)))
+  const rows = Object.entries(LOSS_NAMES).filter(([name]) => name in losses).map(([name, label]) => {
+    const weight = weights[name]
+    return [label, losses[name].toPrecision(3), weight === undefined ? 'not paid by M' : `× ${weight} = ${(losses[name] * weight).toPrecision(3)}`]
+  })
+  return make('table', {}, row('th', ['loss on the faces on show', 'value', 'M pays']), rows.map(cells => row('td', cells)))
+}
+
 // Four moments of each story as text: the beginning, the end, and two between.
 function storyBeats(story) {
   const last = story.moments.length - 1
@@ -60,7 +72,7 @@ function storyBeats(story) {
 function render({ model, el }) {
   const stories = model.get('data'), state = { story: 0, at: 0 }
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches
-  const curves = make('div', { class: 'curves' }), faces = make('div', { class: 'faces' }), seen = make('div', { class: 'seen' })
+  const numbers = make('div'), curves = make('div', { class: 'curves' }), faces = make('div', { class: 'faces' }), seen = make('div', { class: 'seen' })
   const told = make('p', { class: 'told', 'aria-live': 'polite' })
   const pick = select(stories.map((story, i) => [i, story.title]), () => show(Number(pick.value), 0))
   const step = slider('Step', { max: 1, value: 0, say: at => String(stories[state.story].moments[Math.min(at, stories[state.story].moments.length - 1)].step) }, at => show(state.story, at))
@@ -84,6 +96,7 @@ function render({ model, el }) {
     curves.replaceChildren(drawCurves(story, at, i => { if (i !== state.at) show(state.story, i) }))
     faces.replaceChildren(...drawFaces(story, moment))
     seen.replaceChildren(framed(moment.frame, moment.boxes, 160, `the frame behind M at step ${moment.step}`))
+    numbers.replaceChildren(drawNumbers(moment))
     told.textContent = tellMoment(story, at)
     el.dataset.shown = `${which}:${at}`
   }
@@ -100,7 +113,8 @@ function render({ model, el }) {
     make('div', { class: 'controls' }, labelled('Story', pick), step.row,
       make('div', { class: 'buttons' }, make('button', { type: 'button', onclick: () => move(-1) }, 'Step back'), make('button', { type: 'button', onclick: () => move(1) }, 'Step on'), play)),
     told, curves, make('p', { class: 'note' }, 'Solid: named rightly by D in the game. Broken, with dots: by a recogniser trained afterwards. Grey: chance. Above each face the original, below it M’s.'),
-    make('div', { class: 'shown' }, faces, seen))))
+    make('div', { class: 'shown' }, faces, seen),
+    make('details', {}, make('summary', {}, 'The numbers of this step'), numbers))))
   show(0, 0)
   text.querySelectorAll('.beat').forEach(beat => watch.observe(beat))
 }
