@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceanon.models.face_detectors import centerface_weights
-from faceanon.models.onnx_sessions import load_onnx
+from faceanon.models.onnx_sessions import load_onnx, own_cores
 
 OUTPUTS = '537', '538', '539', '540'
 
@@ -48,4 +48,11 @@ def test_threads_are_as_many_as_cores_may_be_used():
         return done.stdout.split()
     assert told() == [str(len(os.sched_getaffinity(0))), 'False']
     assert told('one') == ['1', 'False']
-    assert told(OMP_NUM_THREADS='1') == ['1', 'False'] and told('one', OMP_NUM_THREADS='7') == ['1', 'False']
+    assert told('one', OMP_NUM_THREADS='7') == ['1', 'False']
+
+
+@pytest.mark.parametrize('asked,cores', [('1', 1), ('', None), ('many', None), ('0', None)])
+def test_a_number_of_threads_in_the_environment_is_kept_to(monkeypatch, asked, cores):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2}, raising=False)
+    monkeypatch.setenv('OMP_NUM_THREADS', asked)
+    assert own_cores() == (cores or 3)
