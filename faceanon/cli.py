@@ -253,8 +253,8 @@ def _manifest(folder, out, quiet) -> int:
 @_exit_on_error
 def _report(manifest, out, postfix, json) -> int:
     "Where each film of a manifest stands, by the records of all shards in the folder OUT; exit code 0 if all are done."
-    from faceanon.video.many_films import report_rows, summarize_report
     from faceanon.video.manifest import read_manifest
+    from faceanon.video.run_report import report_rows, summarize_report
     rows = report_rows(read_manifest(manifest), out, postfix)
     for line in [dumps(rows, indent=1)] if json else map(printable, summarize_report(rows)): print_line(line)
     return int(any(row['state'] not in ('done', 'changed') for row in rows))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from faceanon.models.action_detector import build_mobilenet, mobilenet_features
 from faceanon.models.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
-from faceanon.models.detection_checks import MAX_FACES
+from faceanon.models.finder_calls import MAX_FACES
 from faceanon.models.mobilefacenet import MobileFaceNet, load_mobilefacenet
 from faceanon.models.weight_files import read_state_dict
 from faceanon.video import commands, face_list

@@ -63,7 +63,7 @@ def film(path, count=6, face=True):
 
 def seen(path):
     view = probe_video(path).view
-    return [upright_frame(frame, view=view)[0].numpy() for frame in read_video_frames(path)]
+    return [upright_frame(frame, view=view)[..., 0] for frame in read_video_frames(path)]
 
 
 def test_a_region_of_a_film_is_black_in_every_frame_and_nothing_else_is(place):

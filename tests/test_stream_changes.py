@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from faceanon.faces import tensor_of
 from faceanon.models.baselines import BASELINES
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
 from faceanon.video.audit_files import audit_file
@@ -229,4 +230,4 @@ def test_a_matrix_that_is_no_quarter_turn_goes_through_and_means_the_nearest(tmp
 def test_a_still_of_a_mirrored_film_is_mirrored(tmp_path):
     path = draw_turned(tmp_path/'in.mov', 'hflip')
     frame = upright_frame(next(read_video_frames(path)))
-    assert bright(frame[None]/255).tolist() == [[0, 160 - 44, 10, 160 - 20, 34]]
+    assert bright(tensor_of(frame)[None]/255).tolist() == [[0, 160 - 44, 10, 160 - 20, 34]]

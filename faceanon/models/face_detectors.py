@@ -21,7 +21,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
-from .detection_checks import ask_finder, check_detections, check_face_boxes
+from .detection_checks import check_detections, check_face_boxes
+from .finder_calls import ask_finder
 from .detection_tiles import look_at_all_sizes, look_at_turned_frames
 from .onnx_sessions import load_onnx
 from .detections import (Detections, clip_detections, empty_detections, join_detections,

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..faces import FaceDetector, batch_boxes, enlarge_boxes, to_float
+from ..faces import FaceDetector, array_of, batch_boxes, enlarge_boxes
 from ..models.face_detectors import detect_faces
 from .detecting import split_by_frame
 from .image_frames import ImageFrame, grey_out, to_rgb_bytes
 from .image_hiding import hide_in_frame
 from .mask_shapes import AnonymizeFunction, MaskShape
-from .tracking import CUT_THRESHOLD, FrameDetections, scene_change, thumbnails, track_faces
+from .tracking import CUT_THRESHOLD, FrameDetections, scene_change, thumbnail, track_faces
 
 # %% ../../nbs/4_video/29_animations.ipynb #4b6e3c94
 _SURE_SCORE = .5  # from which a face counts by itself, as in `track_faces`
@@ -34,7 +34,7 @@ def _look(
     for number, sheet in enumerate(sheets):
         frame = to_rgb_bytes(sheet)
         step = max(1, max(frame.shape[2:])//256)
-        small = thumbnails(to_float(frame[..., ::step, ::step]))[0]
+        small = thumbnail(array_of(frame[0, :, ::step, ::step]))
         cut = before is not None and scene_change(before, small) >= CUT_THRESHOLD
         try:
             seen = detect_faces(find_faces, frame)

@@ -17,7 +17,7 @@ from secrets import randbits
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ..faces import FaceDetector, to_float
+from ..faces import FaceDetector, array_of, tensor_of
 from ..models.baselines import mask
 from .detecting import default_stride, detect_and_track, detect_in_stream, select_in_video
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
@@ -35,7 +35,7 @@ from .reading import (VideoError, VideoInfo, digest_of_start, open_video, probe_
                                     read_video_frames, upright_frame)
 from .side_data import describe_left_out, note_side_data
 from .sound import list_sound_changes
-from .tracking import FrameDetections, FrameFaces, thumbnails, track_faces
+from .tracking import FrameDetections, FrameFaces, thumbnail, track_faces
 from .uniform_frames import list_changes, uniform_pictures
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #2054fa81
@@ -97,7 +97,7 @@ def _check_scenes(
     "Do the scenes of a list begin where the film's do?"
     for number, frame in enumerate(frames):
         if number in scenes and number not in damaged:
-            small = thumbnails(to_float(upright_frame(frame, _SCENE_SIDE, info.view)[None]))[0]
+            small = thumbnail(upright_frame(frame, _SCENE_SIDE, info.view))
             if not fits_scene(scenes[number], small):
                 raise VideoError(f"{info.path}: the list of faces is of another film: frame {number} looks different")
         yield frame
@@ -294,13 +294,13 @@ def anonymize_stream(
 def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:FaceDetector, gap:int, smooth:int,
                        on_doubt:str, counts:dict) -> Iterator:
     doubts, shown, secret, enlarge = {}, None, randbits(62), max(2., config.mask_shape.enlarge)
-    changes, frames = {}, iter(frames)
+    changes, frames = {}, map(array_of, frames)
     first = next(frames, None)
     if first is None: return
-    size, (looked, held) = first.shape[:0:-1], tee(uniform_pictures(chain([first], frames), changes))
+    size, (looked, held) = first.shape[1::-1], tee(uniform_pictures(chain([first], frames), changes))
     del first
     rows = _track_stream(detect_in_stream(looked, find_faces, doubts, changes), size, gap, smooth, doubts)
-    for (row, before, after), frame in zip(rows, held):
+    for (row, before, after), frame in zip(rows, map(tensor_of, held)):
         why, known = row.doubt, [face.box for face in row.faces]
         if why: known = last_known_boxes(row, before, after)
         else:

@@ -20,9 +20,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..evaluation.video_metrics import flicker
-from ..faces import FaceDetector, enlarge_boxes, resize, to_float, to_uint8
+from ..faces import FaceDetector, array_of, enlarge_boxes, resize, to_float, to_uint8
 from ..models.face_detectors import detect_frame_by_frame
-from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, TrackedFace, scene_change, thumbnails,
+from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, TrackedFace, scene_change, thumbnail,
                                      track_faces)
 from .track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_unaligned
 
@@ -114,10 +114,11 @@ def _detect(pairs:Iterable, find_faces:FaceDetector, batch:int, held:deque) -> I
     for some in _batches(pairs, batch):
         frames = to_float(torch.stack([original for original, _ in some]))
         found = detect_frame_by_frame(find_faces, frames)
-        for i, (pair, thumb) in enumerate(zip(some, thumbnails(frames))):
+        for i, pair in enumerate(some):
             mine = found.boxes[:, 0] == i
             boxes, scores = found.boxes[mine, 1:].double().numpy(), found.scores[mine].double().numpy()
             held.append((*pair, {tuple(b): p for b, p in zip(boxes.tolist(), found.landmarks[mine])}))
+            thumb = thumbnail(array_of(pair[0]))
             cut = before is not None and scene_change(before, thumb) >= CUT_THRESHOLD
             yield FrameDetections(number, number, boxes, scores, cut)
             before, number = thumb, number + 1

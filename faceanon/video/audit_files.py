@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..atomic import atomic_write
+from ..faces import tensor_of
 from ..models.mobilefacenet import load_mobilefacenet
 from .audit import audit_frames
 from .audit_report import audit_html
@@ -36,7 +37,7 @@ def _media_frames(
         view = probe_video(Path(path)).view
         for frame in read_video_frames(Path(path), {}, changes):
             if times is not None: times.append(float(frame.pts*frame.time_base))
-            yield upright_frame(frame, view=view)
+            yield tensor_of(upright_frame(frame, view=view))
 
 
 def independent_detector(

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ..faces import FaceDetector, to_float
+from ..faces import FaceDetector, tensor_of, to_float
 from ..models.detection_checks import check_detections
 from ..models.face_detectors import (Detections, detect_faces, detect_frame_by_frame,
                                             detect_near, keeps_frame_order)
@@ -28,7 +28,7 @@ from .film_identity import FilmDigest
 from .orientation import View
 from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
                                     writable_frame)
-from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnails,
+from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnail,
                                      track_faces)
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bd3
@@ -40,7 +40,7 @@ _MAX_BATCH_PIXELS = 2**19               # that the detector gets at once, in as 
 class _PreparedFrame:
     "A frame, ready for the detector."
     detections:FrameDetections        # without boxes until the detector has looked
-    picture:UInt8[Tensor, "3 h w"]    # RGB, upright, perhaps shrunk
+    picture:UInt8[np.ndarray, "h w 3"]  # RGB, upright, perhaps shrunk
     view:View                         # from the stored frame to the picture
     size:tuple[int, int]              # width and height of the stored frame, pixels
 
@@ -57,8 +57,7 @@ def _prepare_frames(
     def prepared(frame):
         picture = upright_frame(frame, longest, view)
         step = max(1, max(picture.shape)//256)
-        small = thumbnails(to_float(picture[None, :, ::step, ::step]))[0]
-        return small, frame.pts, picture, view, (frame.width, frame.height)
+        return thumbnail(picture[::step, ::step]), frame.pts, picture, view, (frame.width, frame.height)
     before = None
     for number, (small, pts, *kept) in enumerate(prefetch(prepared, map(writable_frame, frames))):
         if number in doubts: small = before
@@ -91,11 +90,11 @@ def _ask_detector(
     known:np.ndarray|None,     # for one frame: where faces were or will be, `(n, 4)`, stored pixels; None: anywhere
 ) -> Detections:               # in pixels of the pictures
     "Detect in whole pictures, or near known faces."
-    pictures = torch.stack([one.picture for one in some])
+    pictures = torch.from_numpy(np.stack([one.picture.transpose(2, 0, 1) for one in some]))
     if known is None: return detect_frame_by_frame(find_faces, pictures)
     first = some[0]
     near = first.view.show_boxes(known, *first.size)
-    return detect_near(find_faces, pictures, near*max(first.picture.shape[1:])/max(first.view.size(*first.size)))
+    return detect_near(find_faces, pictures, near*max(first.picture.shape[:2])/max(first.view.size(*first.size)))
 
 # %% ../../nbs/4_video/06_detecting.ipynb #6d3d39b0
 def _detect_batch(
@@ -108,9 +107,9 @@ def _detect_batch(
     try:
         result, seen = _ask_detector(some, find_faces, known), []
         if getattr(find_faces, 'kept', None) is not None:
-            check_detections(find_faces.kept, *some[0].picture.shape[1:], len(some), 'kept faces')
+            check_detections(find_faces.kept, *some[0].picture.shape[:2], len(some), 'kept faces')
         for i, one in enumerate(some):
-            mine, scale = result.boxes[:, 0] == i, max(one.view.size(*one.size))/max(one.picture.shape[1:])
+            mine, scale = result.boxes[:, 0] == i, max(one.view.size(*one.size))/max(one.picture.shape[:2])
             boxes = result.boxes[mine, 1:].double().numpy()*scale
             kept = _kept_face_boxes(find_faces, i)*scale
             seen.append(replace(one.detections, boxes=_in_stored_frame(boxes, one),
@@ -163,7 +162,7 @@ def _look_at(
 ) -> None:                       # changes `held` and `doubts`
     "Detect in some of the frames."
     one = near is not None or not keeps_frame_order(find_faces)
-    most = 1 if one else max(1, min(batch, math.ceil(_MAX_BATCH_PIXELS/held[0].picture[0].numel())))
+    most = 1 if one else max(1, min(batch, math.ceil(_MAX_BATCH_PIXELS/held[0].picture[..., 0].size)))
     places = [i for i in places if held[i].detections.frame not in doubts]
     for some in (places[i:i + most] for i in range(0, len(places), most)):
         seen = _detect_batch([held[i] for i in some], find_faces, doubts, near)
@@ -192,7 +191,7 @@ class _StridedDetection:
         if wanted and not damaged: self.due.append(len(self.held))
         self.held.append(frame)
         self.owed = wanted and damaged
-        if len(self.due)*frame.picture[0].numel() >= _MAX_BATCH_PIXELS or len(self.due) >= self.batch:
+        if len(self.due)*frame.picture[..., 0].size >= _MAX_BATCH_PIXELS or len(self.due) >= self.batch:
             return _settle(self, self.due)
         if len(self.held) > 2*self.batch*self.every:
             return _settle(self, [*self.due, len(self.held)])  # nothing but damage for long
@@ -333,19 +332,18 @@ def split_by_frame(
 
 # %% ../../nbs/4_video/06_detecting.ipynb #c5e2d6db
 def detect_in_stream(
-    frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, all of one size
-    find_faces:FaceDetector,                  # any
-    doubts:dict,                              # filled before a frame is given: its number -> why it was not looked at
-    changes:dict={},                          # noqa: B006  only read: number -> what has changed in the stream, a cut
-) -> Iterator[FrameDetections]:               # one a frame; its pts is its number
+    frames:Iterable[UInt8[np.ndarray, "h w 3"]],  # RGB, all of one size
+    find_faces:FaceDetector,                      # any
+    doubts:dict,           # filled before a frame is given: its number -> why it was not looked at
+    changes:dict={},       # noqa: B006  only read: number -> what has changed in the stream, a cut
+) -> Iterator[FrameDetections]:  # one a frame; its pts is its number
     "Detect faces in a camera's frames. A detector that fails is a doubt."
     before = None
     for number, frame in enumerate(frames):
-        picture = to_float(frame)[None]
-        small = thumbnails(picture)[0]
+        small = thumbnail(frame)
         cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
         try:
-            found = detect_faces(find_faces, picture)
+            found = detect_faces(find_faces, to_float(tensor_of(frame))[None])
             seen = split_by_frame(found.boxes, found.scores, number, [number], [cut])[0]
         except Exception as error:
             doubts[number] = f'{DETECTOR_FAILED}: {error}'

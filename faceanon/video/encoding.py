@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..atomic import atomic_write, remove_stale_parts
-from ..models.detection_checks import Terminated
+from ..models.finder_calls import Terminated
 from .film_metadata import keepable_tags
 from .frame_times import copy_timing
 from ..media_files import VideoError, open_media_for_writing

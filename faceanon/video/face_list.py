@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ..atomic import atomic_write
-from ..models.detection_checks import MAX_FACES
+from ..models.finder_calls import MAX_FACES
 from .file_names import fit_name
 from .tracking import BOX_SOURCES, FrameFaces, TrackedFace
 

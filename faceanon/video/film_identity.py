@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor
+
+from ..pixels import sums_of_places
 
 # %% ../../nbs/4_video/33_film_identity.ipynb #fi04
 _START_PACKETS = 8  # that are enough to refuse another film before it is gone through
@@ -23,21 +24,21 @@ _SURE_STEP = 3/255   # from the mean: a place that is nearer to it may fall to e
 
 
 def _bright_places(
-    thumbnail:Float[Tensor, "3 h w"],  # of a frame, RGB in [0, 1]
-) -> tuple[Bool[Tensor, "16"], Bool[Tensor, "16"]]:  # brighter than the mean; far enough from it to be sure
+    thumbnail:Float[np.ndarray, "h w 3"],  # of a frame, RGB in [0, 1]
+) -> tuple[Bool[np.ndarray, "16"], Bool[np.ndarray, "16"]]:  # brighter than the mean; far enough from it to be sure
     "A frame in sixteen places."
-    places = torch.nn.functional.adaptive_avg_pool2d(thumbnail.mean(0)[None], 4).flatten()
-    step = places - places.mean()
-    return step > 0, step.abs() > _SURE_STEP
+    total, count = sums_of_places(thumbnail.mean(2), (4, 4))
+    step = (total/count - (total/count).mean()).ravel()
+    return step > 0, np.abs(step) > _SURE_STEP
 
 # %% ../../nbs/4_video/33_film_identity.ipynb #fi04a
 def fits_scene(
     code:str,                          # of `FilmDigest`: 16 bits, in hexadecimal
-    thumbnail:Float[Tensor, "3 h w"],  # of a frame, RGB in [0, 1]
+    thumbnail:Float[np.ndarray, "h w 3"],  # of a frame, RGB in [0, 1]
 ) -> bool:                             # True where no place that is sure differs
     "May this be the first frame of that scene?"
     bright, sure = _bright_places(thumbnail)
-    noted = torch.tensor([bool(int(code, 16) >> place & 1) for place in range(16)])
+    noted = np.array([bool(int(code, 16) >> place & 1) for place in range(16)])
     return not (sure & (bright != noted)).any()
 
 
@@ -72,7 +73,7 @@ class FilmDigest:
 
     def add_scene(self,
         number:int,                        # of a scene's first frame
-        thumbnail:Float[Tensor, "3 h w"],  # RGB in [0, 1]
+        thumbnail:Float[np.ndarray, "h w 3"],  # RGB in [0, 1]
     ) -> None:
         "The next scene."
         if len(self.scenes) >= _MOST_SCENES: return

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
 from jaxtyping import Bool, UInt8
-from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d
 
+from ..pixels import sums_of_places
 from .side_data import read_side_data
 
 # %% ../../nbs/4_video/30_orientation.ipynb #or05
@@ -44,11 +42,11 @@ class Orientation:
         "The size of what it gives."
         return (height, width) if self.quarters % 2 else (width, height)
     def turn(self,
-        pixels:UInt8[Tensor, "c h w"],  # a picture
-    ) -> UInt8[Tensor, "c h2 w2"]:      # the turned picture
+        pixels:UInt8[np.ndarray, "h w *c"],  # a picture
+    ) -> UInt8[np.ndarray, "h2 w2 *c"]:      # the turned picture
         "Turn a picture."
-        turned = torch.rot90(pixels, self.quarters, (1, 2))
-        return (turned.flip(2) if self.mirrored else turned).contiguous()
+        turned = np.rot90(pixels, self.quarters)
+        return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
     def turn_boxes(self,
         boxes:np.ndarray,  # float `(n, 4)`, x1, y1, x2, y2 in pixels of a picture
@@ -128,5 +126,5 @@ def store_mask(
     height:int,                    # stored, pixels
 ) -> Bool[np.ndarray, "h2 w2"]:    # of stored pixels: True where one shows any of the mask
     "Where a viewer's mask is stored."
-    squared = view.orientation.inverse.turn(torch.from_numpy(mask)[None])
-    return (adaptive_max_pool2d(squared.float(), (height, width))[0] > 0).numpy()
+    squared = view.orientation.inverse.turn(mask)
+    return sums_of_places(squared, (height, width))[0] > 0

@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import torch
+import numpy as np
 from jaxtyping import UInt8
-from torch import Tensor
 
 from ..media_files import VideoError, open_media
 from .film_identity import FilmDigest
@@ -266,15 +265,13 @@ def upright_frame(
     frame,                     # of PyAV
     longest:int|None=None,     # side that a larger frame is shrunk to, pixels; None: as it is
     view:View|None=None,       # of the video; None: the frame's own turn, which a replacement lacks, and square pixels
-) -> UInt8[Tensor, "3 h w"]:   # RGB, in square pixels, turned as a player would
+) -> UInt8[np.ndarray, "h w 3"]:  # RGB, in square pixels, turned as a player would
     "A frame as a viewer sees it."
     view = view or View(nearest_orientation(display_matrix(frame)))
     width, height = view.squared(frame.width, frame.height)
     scale = 1. if longest is None else min(1., longest/max(width, height))
     if scale < 1: width, height = max(2, round(width*scale)), max(2, round(height*scale))
-    pixels = torch.from_numpy(frame.to_ndarray(format='rgb24', width=width, height=height)).permute(2, 0, 1)
-    return view.orientation.turn(pixels)
-
+    return view.orientation.turn(frame.to_ndarray(format='rgb24', width=width, height=height))
 
 # %% ../../nbs/4_video/05_reading.ipynb #8bd1ff63
 def writable_frame(

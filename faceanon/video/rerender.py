@@ -114,7 +114,7 @@ def read_review_frame(
 
 
 def _picture(frame, longest:int, view:View) -> np.ndarray:
-    return upright_frame(frame, longest, view).permute(1, 2, 0).numpy()
+    return upright_frame(frame, longest, view)
 
 # %% ../../nbs/4_video/14_rerender.ipynb #revw43
 def apply_decisions(

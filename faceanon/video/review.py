@@ -17,10 +17,9 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 
-from ..faces import resize, to_float, to_uint8
+from ..pixels import resize_pixels
 from .orientation import View
 from .reading import VideoError, VideoInfo, probe_video, read_video_frames
 from .face_list import read_sidecar
@@ -179,8 +178,8 @@ def square_crop(
     (x1, y1), (x2, y2) = np.floor(centre - half).astype(int), np.ceil(centre + half).astype(int)
     part = pixels[max(y1, 0):min(y2, height), max(x1, 0):min(x2, width)]
     part = np.pad(part, ((max(-y1, 0), max(y2 - height, 0)), (max(-x1, 0), max(x2 - width, 0)), (0, 0)), 'edge')
-    small = to_uint8(resize(to_float(torch.from_numpy(part).permute(2, 0, 1))[None], side).clamp(0, 1))[0]
-    return view.orientation.turn(small).permute(1, 2, 0).contiguous().numpy()
+    small = resize_pixels(part, (side, side)).round().clip(0, 255).astype(np.uint8)
+    return view.orientation.turn(small)
 
 
 def _sharpness(

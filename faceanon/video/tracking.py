@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['BOX_SOURCES', 'DISTANCE_GROWTH', 'CUT_THRESHOLD', 'TrackedFace', 'FrameFaces', 'Track', 'associate',
-           'FrameDetections', 'SceneSettings', 'smooth_box', 'thumbnails', 'scene_change', 'tracked_face',
-           'track_faces']
+           'FrameDetections', 'SceneSettings', 'smooth_box', 'thumbnail', 'scene_change', 'tracked_face', 'track_faces']
 
 # %% ../../nbs/4_video/02_tracking.ipynb #558ab781
 import math
@@ -16,11 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, UInt8
 
-from ..faces import resize
+from ..pixels import resize_pixels
 
 # %% ../../nbs/4_video/02_tracking.ipynb #ba60343f
 BOX_SOURCES = ('found', 'filled', 'extended', 'doubt')
@@ -212,23 +209,23 @@ _THUMBNAIL_SIZE = 18, 32   # height, width
 CUT_THRESHOLD = .25        # `scene_change` from which a new scene starts
 
 
-def thumbnails(
-    frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-) -> Float[Tensor, "b 3 18 32"]:      # the same
-    "Small pictures for comparing frames."
+def thumbnail(
+    pixels:UInt8[np.ndarray, "h w 3"],  # RGB
+) -> Float[np.ndarray, "18 32 3"]:      # float32 in [0, 1]
+    "A small picture for comparing frames."
     # 4 by 4 pixels for each are enough
-    step = max(1, min(frames.shape[2]//(4*_THUMBNAIL_SIZE[0]), frames.shape[3]//(4*_THUMBNAIL_SIZE[1])))
-    return resize(frames[:, :, ::step, ::step], _THUMBNAIL_SIZE).clamp(0, 1)
+    step = max(1, min(pixels.shape[0]//(4*_THUMBNAIL_SIZE[0]), pixels.shape[1]//(4*_THUMBNAIL_SIZE[1])))
+    return (resize_pixels(pixels[::step, ::step], _THUMBNAIL_SIZE)/np.float32(255)).clip(0, 1)
 
 
 def scene_change(
-    before:Float[Tensor, "3 18 32"],  # thumbnail of a frame
-    after:Float[Tensor, "3 18 32"],   # of the next
-) -> float:                           # 0 (same picture) to 1; `CUT_THRESHOLD` or more is a cut
+    before:Float[np.ndarray, "18 32 3"],  # thumbnail of a frame
+    after:Float[np.ndarray, "18 32 3"],   # of the next
+) -> float:                               # 0 (same picture) to 1; `CUT_THRESHOLD` or more is a cut
     "The smaller of two changes: of the colour at each place, and of the colour histogram."
-    place = (before - after).abs().mean().sqrt().item()
-    levels = [torch.stack([torch.histc(c, 16, 0, 1) for c in t]).float()/t[0].numel() for t in (before, after)]
-    return min(place, (levels[0] - levels[1]).abs().sum(1).mean().item()/2)
+    place = float(np.sqrt(np.abs(before - after).mean()))
+    levels = [np.stack([np.histogram(c, 16, (0, 1))[0] for c in np.moveaxis(t, 2, 0)]) for t in (before, after)]
+    return min(place, float(np.abs(levels[0] - levels[1]).sum(1).mean()/before[..., 0].size/2))
 
 # %% ../../nbs/4_video/02_tracking.ipynb #18eb4e2d
 _MIN_DOUBT_LINKS = 3   # links from which a lost track is a doubt

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
-from ..faces import resize, to_float, to_uint8
+from ..pixels import resize_pixels
 from .orientation import Orientation, display_matrix, nearest_orientation
 
 # %% ../../nbs/4_video/31_uniform_frames.ipynb #un05
@@ -114,15 +112,15 @@ def _inner_size(
 
 
 def _fit_picture(
-    picture:UInt8[Tensor, "c h w"],  # a picture
-    size:tuple[int, int],            # width and height, pixels
-) -> UInt8[Tensor, "c h2 w2"]:       # of that size, with black bars where the shape differs
+    picture:UInt8[np.ndarray, "h w c"],  # a picture
+    size:tuple[int, int],                # width and height, pixels
+) -> UInt8[np.ndarray, "h2 w2 c"]:       # of that size, with black bars where the shape differs
     "A picture in a frame of another size."
-    if picture.shape[:0:-1] == size: return picture
-    width, height = _inner_size(tuple(picture.shape[:0:-1]), size)
-    out = picture.new_zeros(len(picture), size[1], size[0])
+    if picture.shape[1::-1] == size: return picture
+    width, height = _inner_size(picture.shape[1::-1], size)
+    out = np.zeros((size[1], size[0], picture.shape[2]), np.uint8)
     x, y = (size[0] - width)//2, (size[1] - height)//2
-    out[:, y:y + height, x:x + width] = to_uint8(resize(to_float(picture)[None], (height, width)).clamp(0, 1))[0]
+    out[y:y + height, x:x + width] = resize_pixels(picture, (height, width)).round().clip(0, 255)
     return out
 
 # %% ../../nbs/4_video/31_uniform_frames.ipynb #un07s1
@@ -177,13 +175,13 @@ def fit_frame(
 
 # %% ../../nbs/4_video/31_uniform_frames.ipynb #un10
 def uniform_pictures(
-    frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, of any sizes
-    changes:dict,                             # filled before a frame is given: its number -> what has changed
-) -> Iterator[UInt8[Tensor, "3 h w"]]:        # all of the first one's size
+    frames:Iterable[UInt8[np.ndarray, "h w 3"]],  # RGB, of any sizes
+    changes:dict,                                 # filled before a frame is given: its number -> what has changed
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:        # all of the first one's size
     "Bring a camera's frames to one size."
     first = before = None
     for number, frame in enumerate(frames):
-        size = tuple(frame.shape[:0:-1])
+        size = frame.shape[1::-1]
         first, before = first or size, before or size
         if size != before: changes[number] = '{}x{} becomes {}x{}'.format(*before, *size)
         before = size
