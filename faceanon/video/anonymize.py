@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..faces import FaceDetector, array_of, tensor_of
 from ..models.baselines import mask
-from .detecting import default_stride, detect_and_track, detect_in_stream, select_in_video
+from .detecting import detect_and_track, detect_in_stream, select_in_video
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
                                      refuse_input_as_output, terminate_cleanly)
 from .face_list import (mask_regions_header, read_sidecar, refuse_edited_list, sidecar_path,
@@ -189,14 +189,12 @@ def _make_sidecar(
     path:Path,                   # a video
     sidecar:Path,                # written
     find_faces:FaceDetector,     # on upright frames; its memory is released at the end, where it can be
-    every:int|None,              # frames from one look to the next; None: `detecting.default_stride`
     **options,                   # of `detecting.detect_and_track`
 ) -> None:                       # writes the file
     "First pass: detect, track, and write the list."
     try:
         with terminate_cleanly(sidecar):
-            detect_and_track(path, sidecar, find_faces, every=default_stride(path) if every is None else every,
-                             **options)
+            detect_and_track(path, sidecar, find_faces, **options)
     finally: getattr(find_faces, 'release_memory', lambda: None)()
 
 
@@ -251,8 +249,9 @@ def anonymize_video(
     sidecar = Path(sidecar or sidecar_path(out))
     if not given:
         refuse_edited_list(sidecar, overwrite)
-        _make_sidecar(path, sidecar, find_faces or default_face_detector(), every, longest=longest, progress=progress,
-                     chosen=chosen, keep_name=options.get('keep_metadata', False), regions=regions, **(tracking or {}))
+        _make_sidecar(path, sidecar, find_faces or default_face_detector(), every=every, longest=longest,
+                     progress=progress, chosen=chosen, keep_name=options.get('keep_metadata', False),
+                     regions=regions, **(tracking or {}))
     header, rows = read_matching_sidecar(path, sidecar)
     regions = tuple(dict.fromkeys(map(check_region, [*header.get('mask_regions', ()), *regions])))
     if given and (chosen or regions):
