@@ -276,7 +276,7 @@ def select_in_video(
     stored = info.view.store_boxes(np.array([chosen['roi']], float), info.width, info.height)
     return select_faces(rows, info.time_base, **chosen | dict(roi=tuple(stored[0].tolist())))
 
-
+# %% ../../nbs/4_video/06_detecting.ipynb #42d4ef28
 def _frame_of_boxes(
     info:VideoInfo,  # of a video
 ) -> dict:           # for the header of a list
