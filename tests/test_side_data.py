@@ -68,7 +68,7 @@ def test_a_camera_s_motion_jpeg_is_read_and_tells_nothing_more(tmp_path, name, t
         told = [note for note in done['notes'] if 'turned otherwise' in note]
         assert len(told) == (turn == 6 and out.suffix == '.avi')
     seen = upright_frame(next(read_video_frames(path)), view=probe_video(path).view)
-    assert seen.shape == (3, 128, 96) if turn == 6 else (3, 96, 128)
+    assert seen.shape == ((128, 96, 3) if turn == 6 else (96, 128, 3))
 
 
 def bits(*fields):
