@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -187,13 +187,24 @@ def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch, inte
         assert other.submit(lambda: list(reading.prefetch(int, '123'))).result() == [1, 2, 3]
 
 
-def test_the_waiting_for_what_never_ends_can_be_interrupted(interruptible):
-    free, asked = threading.Event(), []
+def test_the_waiting_for_what_never_ends_can_be_interrupted(monkeypatch, interruptible):
+    free, closed, waits_for_result, waits_for_end = (threading.Event() for _ in range(4))
+    asked = []
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, **given):
+            super().shutdown(**given)
+            closed.set()
+    def watched(*given, **more):
+        (waits_for_end if closed.is_set() else waits_for_result).set()
+        return wait(*given, **more)
+    monkeypatch.setattr(reading, 'ThreadPoolExecutor', Pool)
+    monkeypatch.setattr(reading, 'wait', watched)
     def twice():
-        for _ in range(2):
-            time.sleep(.3)
-            asked.append(os.kill(os.getpid(), signal.SIGINT))
-    threading.Thread(target=twice).start()
+        for state in (waits_for_result, waits_for_end):
+            state.wait()
+            asked.append(state)
+            os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=twice, daemon=True).start()
     with pytest.raises(KeyboardInterrupt): list(reading.prefetch(lambda _: free.wait(100), [1]))
     assert len(asked) == 2 and not free.is_set(), "once for the result, once for the end of the work"
     free.set()
