@@ -28,7 +28,8 @@ def case(paths, name):
 
 
 # What these write below `runs/` the next ones read.
-CHAIN = [p for p in NOTEBOOKS if p.parent.name == 'reproduce' and int(p.name[:2]) in {*range(1, 10), 12, 17, 18, 19, 20}]
+LINKED = {*range(1, 10), 12, 17, 18, 19, 20}
+CHAIN = [p for p in NOTEBOOKS if p.parent.name == 'reproduce' and int(p.name[:2]) in LINKED]
 CASES = [case(CHAIN, 'reproduce')] + [
     case([p], p.relative_to(ROOT/'nbs').with_suffix('').as_posix()) for p in NOTEBOOKS if p not in CHAIN]
 
