@@ -193,7 +193,7 @@ window.asked = (() => {
   const runAll = limit => Promise.race([
     jupyterapp.commands.execute('notebook:run-all-cells').then(() => 'done'), sleep(limit).then(() => 'late')]);
 
-  // One kernel for all notebooks: starting one and importing PyTorch takes longer than most notebooks do. Each begins
+  // One kernel for many notebooks: starting one and importing PyTorch takes longer than most notebooks do. Each begins
   // without names and without widgets; that it brings its own imports is tested where every notebook has a process.
   let held = null;
   const quietly = code => kernel().requestExecute({code, silent: true}).done;
@@ -208,10 +208,11 @@ window.asked = (() => {
     await quietly(`(lambda os: os.chdir(os.path.join(os.environ['FACEANON_OUT'], ${folder})))(__import__('os'))`);
   }
 
-  // A kernel that does not come to an end is ended, so that the next notebook gets one that answers.
-  async function close(limit) {
-    const cleared = quietly("__import__('ipywidgets').Widget.close_all(); get_ipython().run_line_magic('reset', '-f')");
-    if (await Promise.race([cleared.then(() => true), sleep(limit).then(() => false)]) === false) {
+  // `keep`: the next notebook gets the same kernel. One that does not come to an end is not kept.
+  async function close(keep, limit) {
+    const code = "__import__('ipywidgets').Widget.close_all(); get_ipython().run_line_magic('reset', '-f')";
+    keep = keep && await Promise.race([quietly(code).then(() => true), sleep(limit).then(() => false)]);
+    if (!keep) {
       await jupyterapp.serviceManager.kernels.shutdown(held);
       held = null;
     }

@@ -28,6 +28,8 @@ EXPECTED_OF_KERNEL = re.compile(r'stderr: (No such comm(: [\w-]+| target registe
 BAD_TEXT = re.compile(r'\b\w*Warning\b|Traceback|Error displaying widget|Failed to load model|Loading widget')
 BUSY = 240_000  # ms: a kernel or a widget that works for longer hangs. What is decided is decided by what they show
 FILMS = ('button', 'plain button', 'toggle', 'checkbox')  # kinds of control that may start something that moves
+# Notebooks that share a kernel. The others train or render in it for a while, and leave tasks behind.
+ONLY_DRAWS = re.compile(r'study/(fig|tab|real)')
 LEAVES = ('tab', 'fold')  # kinds of control that show some controls and hide others
 
 
@@ -142,7 +144,7 @@ def opened(lab, name):
         page.evaluate('asked.listen()')
         if page.evaluate(f'asked.runAll({BUSY})') != 'done': faults.append("cells still ran after four minutes")
         yield page, faults
-    finally: page.evaluate(f'asked.close({BUSY})')
+    finally: page.evaluate(f'asked.close({json.dumps(bool(ONLY_DRAWS.search(name)))}, {BUSY})')
 
 
 def wait_for_widgets(page):

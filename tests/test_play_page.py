@@ -19,7 +19,7 @@ from faceanon.config import get_preset
 from faceanon.data.synthetic import make_face
 from faceanon.evaluation.networks import fixed_verifier
 from faceanon.faces import to_float
-from faceanon.interactive.play_page import WIDGETS, live_widget, write_play_page
+from faceanon.interactive.play_page import WIDGETS, live_widget, static_widget, write_play_page
 from faceanon.interactive.recordings import record_pages
 from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.baselines import blur8, mask, pixelate
@@ -442,6 +442,21 @@ def test_every_control_of_a_frame_moves_something(frame, play_pages, name):
     assert page.evaluate(f'Promise.resolve({broken}).then(all => all !== false)')
     assert page.evaluate('[...document.images].filter(i => !i.alt).length') == 0
     assert (asked, faults) == ([(play_pages/f'{name}.html').as_uri()], [])
+
+
+def test_the_recorded_quiz_counts_right_answers(frame, tmp_path):
+    page, path = frame[0], tmp_path/'quiz.html'
+    pairs = [dict(same=same, picture='data:,') for same in (True, False, False)]
+    path.write_text(static_widget('quiz', dict(note='', methods=[dict(label='blur', eer=.2, pairs=pairs)])), 'utf-8')
+    page.goto(path.as_uri())
+    said = []
+    for answer in ('One person', 'One person', 'Two people'):
+        page.get_by_role('button', name=answer).press('Enter')
+        said.append(page.locator('.told').inner_text())
+    assert [text[:text.index(' right')] for text in said] == ['Right. 1 of 1', 'Wrong. 1 of 2', 'Right. 2 of 3']
+    assert 'is right in about 80 %' in said[-1]
+    page.get_by_role('button', name='Begin again').press('Enter')
+    assert page.get_by_role('button', name='One person').is_visible()
 
 
 def test_an_archive_that_is_not_the_pinned_one_is_refused(tmp_path):
