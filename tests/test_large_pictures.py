@@ -67,28 +67,28 @@ def test_faces_of_every_size_are_covered_in_a_large_picture_with_the_memory_of_a
 def squares_seen(frames, side):
     "Finds bright squares of up to 120 pixels; fails where it gets more than a network's memory allows."
     from scipy.ndimage import find_objects, label
-    assert frames[0, 0].numel()*(1 if side is None else side/max(frames.shape[2:]))**2 <= 2**21
-    found = find_objects(label(frames[0, 0].numpy() > 200)[0])
+    assert frames[0, ..., 0].size*(1 if side is None else side/max(frames.shape[1:3]))**2 <= 2**21
+    found = find_objects(label(frames[0, ..., 0] > 200)[0])
     rows = [[0, x.start, y.start, x.stop, y.stop] for y, x in found if max(y.stop - y.start, x.stop - x.start) <= 120]
-    return Detections(torch.tensor(rows).reshape(-1, 5).long(), torch.ones(len(rows)), torch.zeros(len(rows), 5, 2))
+    return Detections(np.array(rows).reshape(-1, 5).astype(int), np.ones(len(rows)), np.zeros((len(rows), 5, 2)))
 
 
 @pytest.mark.parametrize('size', [(1600, 1400), (60, 36_000), (9_000, 300)])
 def test_a_square_anywhere_in_a_frame_of_any_shape_is_found_whole(size):
-    rng, frame = np.random.default_rng(0), torch.zeros(1, 3, *size, dtype=torch.uint8)
+    rng, frame = np.random.default_rng(0), np.zeros((1, *size, 3), np.uint8)
     for _ in range(5):
         side = int(rng.integers(1, min(100, *size) + 1))
         y, x = (int(rng.integers(0, length - side + 1)) for length in size)
-        frame[..., y:y + side, x:x + side] = 255
+        frame[:, y:y + side, x:x + side] = 255
         boxes = look_at_all_sizes(squares_seen, frame, None).boxes[:, 1:]
-        inside = (boxes[:, :2] <= torch.tensor([x, y])) & (boxes[:, 2:] >= torch.tensor([x, y]) + side)
+        inside = (boxes[:, :2] <= [x, y]) & (boxes[:, 2:] >= np.array([x, y]) + side)
         assert inside.all(1).any(), (y, x, side)
-        frame.zero_()
+        frame[:] = 0
 
 
 def test_a_fragment_of_a_face_that_stays_visible_hides_no_other_and_one_alone_counts():
-    def some(*boxes): return Detections(torch.tensor([[0, *box] for box in boxes]), torch.ones(len(boxes)),
-                                        torch.zeros(len(boxes), 5, 2))
+    def some(*boxes): return Detections(np.array([[0, *box] for box in boxes]), np.ones(len(boxes)),
+                                        np.zeros((len(boxes), 5, 2)))
     joined = absorb_fragments(some((0, 0, 50, 50), (90, 0, 120, 30)), some((40, 10, 55, 40), (80, 80, 99, 99)))
     assert sorted(joined.boxes[:, 1:].tolist()) == [[0, 0, 55, 50], [80, 80, 99, 99], [90, 0, 120, 30]]
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from faceanon.models.baselines import StochasticMethod, mask
+from faceanon.models.baselines import mask
+from faceanon.models.pixel_methods import StochasticMethod
 from faceanon.video.image_frames import ImageError
 from faceanon.video.images import anonymize_image
 from faceanon.video.mask_shapes import MaskShape

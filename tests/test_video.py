@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from faceanon.faces import to_float
-from faceanon.models.baselines import BASELINES, StochasticMethod
+from faceanon.models.baselines import BASELINES
 from faceanon.models.face_detectors import Detections
+from faceanon.models.pixel_methods import StochasticMethod
 from faceanon.video import reading
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
 from faceanon.video.detecting import detect_and_track

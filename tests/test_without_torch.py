@@ -1,11 +1,18 @@
-"What only lists and reports films runs where torch is not installed."
+"Films and pictures are anonymized, listed and reported where torch is not installed."
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
+
+from faceanon.video.image_files import read_image_file
+from faceanon.video.reading import read_video_frames, upright_frame
 
 av = pytest.importorskip('av')
+FACE = 125, 45, 195, 115  # eyes to chin in `portrait`
 
 BLOCKED = """
 import sys
@@ -20,6 +27,25 @@ main()
 
 def faceanon(*words):
     return subprocess.run([sys.executable, '-c', BLOCKED, *map(str, words)], capture_output=True, text=True)
+
+
+def portrait(moved=0):
+    "The astronaut that comes with scikit-image, in 320 by 224 pixels."
+    return np.roll(data.astronaut()[:224, 60:380], moved, 1)
+
+
+def draw_portraits(folder):
+    "A film in which the head moves, and a picture."
+    Image.fromarray(portrait()).save(folder/'a.png')
+    with av.open(str(folder/'a.mp4'), 'w') as out:
+        stream = out.add_stream('libx264', rate=8, options=dict(crf='10'))
+        stream.width, stream.height, stream.pix_fmt = 320, 224, 'yuv420p'
+        for i in range(8): out.mux(stream.encode(av.VideoFrame.from_ndarray(portrait(2*i), format='rgb24')))
+        out.mux(stream.encode())
+    return folder/'a.mp4', folder/'a.png'
+
+
+def in_face(pixels, moved=0): return pixels[FACE[1]:FACE[3], FACE[0] + moved:FACE[2] + moved].astype(float)
 
 
 def draw_film(path, frames=8):
@@ -50,7 +76,33 @@ def test_a_manifest_is_made_and_a_report_printed(films, tmp_path):
     assert [(row['path'], row['state']) for row in json.loads(told.stdout)] == [('a.mp4', 'new'), ('b.mp4', 'new')]
 
 
-def test_what_needs_torch_says_so(films, tmp_path):
-    done = faceanon('anonymize', films/'a.mp4', '-o', tmp_path/'out.mp4')
+def test_faces_of_a_film_and_a_picture_are_masked(tmp_path):
+    film, picture = draw_portraits(tmp_path)
+    (tmp_path/'out').mkdir()
+    done = faceanon('anonymize', film, picture, '-o', tmp_path/'out')
+    assert done.returncode == 0, done.stderr
+    shown = [upright_frame(frame) for frame in read_video_frames(tmp_path/'out'/'a.mp4')]
+    assert len(shown) == 8
+    for i, pixels in enumerate(shown):
+        assert in_face(pixels, 2*i).max() < 30 and in_face(portrait(2*i), 2*i).mean() > 100
+        assert np.abs(pixels[:, :40].astype(float) - portrait(2*i)[:, :40]).mean() < 3, "beside the face"
+    pixels = read_image_file(tmp_path/'out'/'a.png').frames[0].colours
+    assert in_face(pixels).max() == 0 and (pixels[:, :40] == portrait()[:, :40]).all()
+
+
+@pytest.mark.parametrize('method', ['blur', 'pixelate'])
+def test_a_picture_is_blurred(tmp_path, method):
+    _, picture = draw_portraits(tmp_path)
+    done = faceanon('anonymize', picture, '-o', tmp_path/'out.png', '--method', method)
+    assert done.returncode == 0, done.stderr
+    pixels, original = read_image_file(tmp_path/'out.png').frames[0].colours, portrait()
+    steps = [np.abs(np.diff(in_face(one), axis=1)).mean() for one in (pixels, original)]
+    assert steps[0] < .5*steps[1] and abs(in_face(pixels).mean() - in_face(original).mean()) < 25
+    assert (pixels[:, :40] == original[:, :40]).all()
+
+
+def test_what_needs_torch_says_so(tmp_path):
+    _, picture = draw_portraits(tmp_path)
+    done = faceanon('anonymize', picture, '-o', tmp_path/'out.png', '--method', 'real')
     assert done.returncode == 3 and 'torch is not installed here' in done.stderr
-    assert [*tmp_path.iterdir()] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'a.png']

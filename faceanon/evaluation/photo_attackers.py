@@ -29,7 +29,7 @@ from .networks import mobilefacenet_path
 from .splits import data_config, lfw_indices
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
 from ..models.anonymizer import Anonymizer
-from ..models.baselines import StochasticMethod, method_for_face
+from ..models.pixel_methods import StochasticMethod, method_for_face
 from ..models.discriminator import AngularClassifier
 from ..models.mobilefacenet import (MEAN_LANDMARKS, MobileFaceNet, PartlyFrozen, align_in_batches,
                                            load_mobilefacenet, split_frozen_stages)

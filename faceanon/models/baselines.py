@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['blur8', 'blur16', 'blur24', 'noise01', 'noise03', 'noise05', 'BASELINES', 'no_change', 'change_in_boxes', 'mask',
-           'blur', 'pixelate', 'noise', 'superpixel', 'edge', 'k_same', 'StochasticMethod', 'method_for_face']
+           'blur', 'pixelate', 'noise', 'superpixel', 'edge', 'k_same']
 
 # %% ../../nbs/2_method/04_baselines.ipynb #289101ad
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -148,27 +147,6 @@ def k_same(
         nearest = torch.cdist(faces.flatten(1), known.flatten(1)).topk(k, largest=False).indices
         return known[nearest].mean(1)
     return lambda frames, boxes: replace_faces(frames, boxes, mean_of_nearest, gallery.shape[2])
-
-# %% ../../nbs/2_method/04_baselines.ipynb #7f3d90ab
-@dataclass(frozen=True)
-class StochasticMethod:
-    "A method that draws noise: fresh at every call, or once for each face of a video."
-    change:Callable  # frames, boxes, and a key of the noise or None for a fresh one -> frames
-
-    def __call__(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-        boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
-    ) -> Float[Tensor, "b 3 h w"]:        # a copy
-        "With fresh noise."
-        return self.change(frames, boxes, None)
-
-
-def method_for_face(
-    method:Callable,  # frames, boxes -> frames
-    key:int,          # whose face: the same noise for the same key
-) -> Callable:        # likewise; `method` itself where it does not draw
-    "The method for all pictures of one face."
-    return partial(method.change, key=key) if isinstance(method, StochasticMethod) else method
 
 # %% ../../nbs/2_method/04_baselines.ipynb #743c2a91
 BASELINES = dict(none=no_change, mask=mask, blur8=blur8, blur16=blur16, blur24=blur24, pixelate=pixelate,

@@ -9,12 +9,11 @@ __all__ = ['look_at_all_sizes', 'look_at_turned_frames']
 import math
 from collections.abc import Callable, Iterator
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from jaxtyping import Bool
-from torch import Tensor
 
 from .detections import Detections, absorb_fragments, merge_detections
+from ..pixels import resize_frames
 
 # %% ../../nbs/2_method/21_detection_tiles.ipynb #dtt00006
 _LARGEST_SIDE_ALONE = 640  # pixels of the longer side of what a network sees: all faces in it are small enough
@@ -44,24 +43,24 @@ def _spans(
 
 
 def _tiles(
-    frames:Tensor,      # `(b, 3, h, w)`
+    frames:np.ndarray,  # `(b, h, w, 3)`
     scale:float,        # by which they will be enlarged, at least 1
-) -> Iterator[tuple[int, int, Tensor]]:  # x and y of each tile's corner, and the tile, a view
+) -> Iterator[tuple[int, int, np.ndarray]]:  # x and y of each tile's corner, and the tile, a view
     "Overlapping parts of frames; one that holds all where that is small enough."
-    height, width = frames.shape[2:]
+    height, width = frames.shape[1:3]
     if scale**2*height*width <= _WHOLE_PIXELS: yield 0, 0, frames
     else:
         for y1, y2 in _spans(height, scale):
-            for x1, x2 in _spans(width, scale): yield x1, y1, frames[..., y1:y2, x1:x2]
+            for x1, x2 in _spans(width, scale): yield x1, y1, frames[:, y1:y2, x1:x2]
 
 # %% ../../nbs/2_method/21_detection_tiles.ipynb #dtt00016
 def _is_cut(
-    boxes:Tensor,           # rows `[frame, x1, y1, x2, y2]` in pixels of a tile
+    boxes:np.ndarray,       # rows `[frame, x1, y1, x2, y2]` in pixels of a tile
     x:int,                  # of the tile's corner in the frame, pixels
     y:int,                  # of the tile's corner in the frame, pixels
     tile:tuple[int, int],   # its height and width
     frame:tuple[int, int],  # the frame's
-) -> Bool[Tensor, "n"]:     # does it touch an edge of the tile that is none of the frame's?
+) -> Bool[np.ndarray, "n"]:     # does it touch an edge of the tile that is none of the frame's?
     "Which boxes may go on in the next tile."
     low = (boxes[:, 1] <= 0) & (x > 0) | (boxes[:, 2] <= 0) & (y > 0)
     end_x, end_y = x + tile[1] < frame[1], y + tile[0] < frame[0]
@@ -76,40 +75,39 @@ def _enlarged(
     large:tuple[int, int],   # of the frame it was made from
 ) -> Detections:             # in pixels of the large frame, rounded outwards
     "From a tile to the frame."
-    boxes, points = found.boxes + torch.tensor([0, x, y, x, y]), found.landmarks + torch.tensor([x, y])
+    boxes, points = found.boxes + np.array([0, x, y, x, y]), found.landmarks + np.float32([x, y])
     if small == large: return Detections(boxes, found.scores, points)
-    scale = torch.tensor([large[1]/small[1], large[0]/small[0]], dtype=torch.float64)
-    limit = torch.tensor([large[1], large[0]])
-    start = (boxes[:, 1:3]*scale + 1e-6).floor().long().minimum(limit - 1)
-    end = (boxes[:, 3:]*scale - 1e-6).ceil().long().minimum(limit).maximum(start + 1)
-    return Detections(torch.cat([boxes[:, :1], start, end], 1), found.scores, (points*scale).float())
+    scale, limit = np.array([large[1]/small[1], large[0]/small[0]]), np.array([large[1], large[0]])
+    start = np.minimum(np.floor(boxes[:, 1:3]*scale + 1e-6).astype(np.int64), limit - 1)
+    end = np.maximum(np.minimum(np.ceil(boxes[:, 3:]*scale - 1e-6).astype(np.int64), limit), start + 1)
+    return Detections(np.concatenate([boxes[:, :1], start, end], 1), found.scores, (points*scale).astype(np.float32))
 
 # %% ../../nbs/2_method/21_detection_tiles.ipynb #dtt00017
 def _looks_at_one_size(
     look:Callable,     # as for `look_at_all_sizes`
-    frames:Tensor,     # `(b, 3, h, w)`
+    frames:np.ndarray,  # `(b, h, w, 3)`
     side:int|None,     # longer side of the frames that the network sees; None: their own
-) -> Iterator[tuple[Detections, Tensor]]:  # what is found in each tile, in pixels of the frames; which of it is cut
+) -> Iterator[tuple[Detections, np.ndarray]]:  # what is found in each tile, in pixels of the frames; which of it is cut
     "Look at every part."
-    size = tuple(frames.shape[2:])
+    size = frames.shape[1:3]
     scale = 1 if side is None else side/max(size)
     if scale < 1 and math.prod(size) > _WHOLE_PIXELS:
         near = [max(1, round(scale*length)) for length in size]
-        frames, side, scale = F.interpolate(frames, near, mode='bilinear', antialias=True), None, 1
-    near = tuple(frames.shape[2:])
+        frames, side, scale = resize_frames(frames, near), None, 1
+    near = frames.shape[1:3]
     for x, y, tile in _tiles(frames, max(1, scale)):
-        found = look(tile, None if side is None else max(1, round(scale*max(tile.shape[2:]))))
-        yield _enlarged(found, x, y, near, size), _is_cut(found.boxes, x, y, tuple(tile.shape[2:]), near)
+        found = look(tile, None if side is None else max(1, round(scale*max(tile.shape[1:3]))))
+        yield _enlarged(found, x, y, near, size), _is_cut(found.boxes, x, y, tile.shape[1:3], near)
 
 
 def look_at_all_sizes(
     look:Callable,     # frames, and the longer side that the network shall see or None -> `Detections` in their pixels
-    frames:Tensor,     # `(b, 3, h, w)` on the CPU, uint8 or float
+    frames:np.ndarray,  # `(b, h, w, 3)`, uint8 or float32
     side:int|None,     # longer side of the frames that the network sees; None: their own
 ) -> Detections:       # each face once, in pixels of the frames
     "Look at frames of any size in parts of bounded size, and from further away for large faces."
     whole, cut = [], []
-    for one in (side, *_coarser_sides(side or max(frames.shape[2:]))):
+    for one in (side, *_coarser_sides(side or max(frames.shape[1:3]))):
         for found, at_edge in _looks_at_one_size(look, frames, one):
             whole.append(found[~at_edge] if at_edge.any() else found)
             cut.append(found[at_edge])
@@ -128,26 +126,26 @@ def _turned_back(
     "Undo turns."
     boxes, points = found.boxes, found.landmarks
     for _ in range(turns):
-        frame, x1, y1, x2, y2 = boxes.unbind(1)
-        boxes = torch.stack([frame, height - y2, x1, height - y1, x2], 1)
-        points = torch.stack([height - points[..., 1], points[..., 0]], 2)
+        frame, x1, y1, x2, y2 = boxes.T
+        boxes = np.stack([frame, height - y2, x1, height - y1, x2], 1)
+        points = np.stack([height - points[..., 1], points[..., 0]], 2)
         height, width = width, height
     return Detections(boxes, found.scores, points)
 
 
 def look_at_turned_frames(
     look:Callable,     # as for `look_at_all_sizes`
-    frames:Tensor,     # `(b, 3, h, w)` on the CPU, uint8 or float
+    frames:np.ndarray,  # `(b, h, w, 3)`, uint8 or float32
     side:int|None,     # longer side of the frames that the network sees; None: their own
 ) -> Detections:       # in pixels of the frames as they are, each face once
     "Look at frames turned by 90, 180 and 270 degrees, larger ones shrunk."
-    size = tuple(frames.shape[2:])
+    size = frames.shape[1:3]
     scale = min(1, math.sqrt(_TURNED_PIXELS/math.prod(size)), (side or max(size))/max(size))
     near = tuple(max(1, round(scale*length)) for length in size)
-    if near != size: frames = F.interpolate(frames, near, mode='bilinear', antialias=True)
+    if near != size: frames = resize_frames(frames, near)
     parts = []
     for turns in (1, 2, 3):
-        turned = frames.rot90(turns, (2, 3)).contiguous()
-        found = _turned_back(look_at_all_sizes(look, turned, None), turns, *turned.shape[2:])
+        turned = np.ascontiguousarray(np.rot90(frames, turns, (1, 2)))
+        found = _turned_back(look_at_all_sizes(look, turned, None), turns, *turned.shape[1:3])
         parts.append(_enlarged(found, 0, 0, near, size))
     return merge_detections(parts)

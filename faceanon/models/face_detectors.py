@@ -4,43 +4,41 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS_PER_CALL', 'resize_and_pad', 'decode_centerface', 'centerface_weights', 'CenterFace', 'YuNet',
-           'checked_face_detector', 'detect_faces', 'keeps_frame_order', 'detect_frame_by_frame', 'detect_near',
-           'surely_same_person', 'surely_other_person']
+           'checked_face_detector', 'detect_faces', 'keeps_frame_order', 'detect_frame_by_frame', 'detect_in_pixels',
+           'detect_near', 'surely_same_person', 'surely_other_person']
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #5007735f
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
-from torchvision.ops import batched_nms
 
-from ..faces import FaceDetector, check_images, resize, to_float, to_uint8
-from .detection_checks import check_detections, check_face_boxes
-from .finder_calls import ask_finder
 from .detection_tiles import look_at_all_sizes, look_at_turned_frames
-from .onnx_sessions import load_onnx
 from .detections import (Detections, clip_detections, empty_detections, join_detections,
-                                        merge_detections)
+                                        merge_detections, suppress_overlaps)
+from .finder_calls import ask_finder
+from .onnx_sessions import load_onnx
+from ..pixels import resize_pixels
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #9f80c551
 def resize_and_pad(
-    frames:Float[Tensor, "b 3 h w"],  # RGB, 0 for black
+    frames:UInt8[np.ndarray, "b h w 3"]|Float[np.ndarray, "b h w 3"],  # RGB, 0 for black
     side:int|None,                    # longer side in pixels, at least 32; None leaves the size as it is
     multiple:int=32,                  # of which both sides are a multiple in the end
-) -> tuple[Tensor, Tensor]:           # pictures `(b, 3, h2, w2)`, black at the right and below; (x, y) scale
+) -> tuple[Float[np.ndarray, "b h2 w2 3"], np.ndarray]:  # float32, black at the right and below; (x, y) scale
     "Resized and padded to what a network takes."
-    height, width = frames.shape[2:]
+    height, width = frames.shape[1:3]
     factor = 1 if side is None else side/max(height, width)
     size = max(1, round(height*factor)), max(1, round(width*factor))
-    pictures = frames if size == (height, width) else resize(frames, size)
-    pictures = F.pad(pictures, (0, -size[1] % multiple, 0, -size[0] % multiple))
-    return pictures, torch.tensor([size[1]/width, size[0]/height])
+    # in memory the colours come first, as networks want them
+    pictures = np.zeros((len(frames), 3, *(s + -s % multiple for s in size)), np.float32).transpose(0, 2, 3, 1)
+    for picture, frame in zip(pictures, frames):
+        picture[:size[0], :size[1]] = frame if frame.shape[:2] == size else resize_pixels(frame, size)
+    return pictures, np.float32([size[1]/width, size[0]/height])
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #118753f0
 def _check_settings(threshold:float, side:int|None) -> None:
@@ -69,25 +67,34 @@ def _load(path:Path, load:Callable, try_out:Callable):
     return net
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #fnd00001
+def _as_arrays(frames:UInt8[Any, "b 3 h w"]) -> UInt8[np.ndarray, "b h w 3"]:
+    "Frames of a tensor, with the colours last."
+    return np.ascontiguousarray(frames.detach().cpu().numpy().transpose(0, 2, 3, 1))
+
+
 class _FindsFaces:
     "Three ways to ask a network for faces."
+    takes_arrays = True  # `detect_uint8` may be asked with arrays, which need no torch
+
     def detect(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1], on any device; b may be 0
-    ) -> Detections:                      # on the CPU
+        frames:Float[Any, "b 3 h w"],  # a tensor, RGB in [0, 1], on any device; b may be 0
+    ) -> Detections:                   # tensors on the CPU
         "All faces, with scores and landmarks."
+        from faceanon.faces import check_images
         check_images(frames, 'frames')
-        return self._detect(frames.detach().float().cpu())
+        return self._detect(255*_as_arrays(frames.float())).tensors()
 
     def detect_uint8(self,
-        frames:UInt8[Tensor, "b 3 h w"],  # RGB, on the CPU, as a video has them; b may be 0
-        whole:int|None=None,              # longer side of the frames these are cut out of, pixels; None: they are whole
-    ) -> Detections:                      # on the CPU
+        frames:UInt8[np.ndarray, "b h w 3"]|UInt8[Any, "b 3 h w"],  # RGB, as a video has them: an array, or a tensor
+        whole:int|None=None,           # longer side of the frames these are cut out of, pixels; None: they are whole
+    ) -> Detections:                   # arrays for an array, tensors for a tensor
         "The same; only what the network sees at once is converted to floats."
-        return self._detect(frames, whole)
+        if isinstance(frames, np.ndarray): return self._detect(frames, whole)
+        return self._detect(_as_arrays(frames), whole).tensors()
 
     def __call__(self,
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-    ) -> Int[Tensor, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
+        frames:Float[Any, "b 3 h w"],  # a tensor, RGB in [0, 1]
+    ) -> Int[Any, "n 5"]:              # rows `[frame, x1, y1, x2, y2]`, int64
         "Boxes of all faces."
         return self.detect(frames).boxes
 
@@ -98,22 +105,22 @@ _CENTERFACE_STRIDE = 4                              # pixels
 
 
 def decode_centerface(
-    heatmap:Float[Tensor, "b 1 h w"],  # Y, in [0, 1]
-    size:Float[Tensor, "b 2 h w"],     # S: logarithm of height and width in cells
-    offset:Float[Tensor, "b 2 h w"],   # O: y, x in cells
-    points:Float[Tensor, "b 10 h w"],  # L: y, x of five landmarks, in box heights and widths from the box's corner
-    threshold:float,                   # on Y; a face is above it
-    overlap:float=.3,                  # IoU above which the less sure of two boxes goes
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # frame `(n,)`, corners `(n, 4)`, scores `(n,)`, landmarks `(n, 5, 2)`
+    heatmap:Float[np.ndarray, "b 1 h w"],  # Y, in [0, 1]
+    size:Float[np.ndarray, "b 2 h w"],     # S: logarithm of height and width in cells
+    offset:Float[np.ndarray, "b 2 h w"],   # O: y, x in cells
+    points:Float[np.ndarray, "b 10 h w"],  # L: y, x of five landmarks, in box heights and widths from the box's corner
+    threshold:float,                       # on Y; a face is above it
+    overlap:float=.3,                      # IoU above which the less sure of two boxes goes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # frame `(n,)`, corners `(n, 4)`, scores, landmarks
     "Boxes and landmarks from CenterFace's maps, in pixels of the picture it saw (CenterFace, Sec. 3)."
-    frame, row, column = (heatmap[:, 0] > threshold).nonzero(as_tuple=True)
+    frame, row, column = np.nonzero(heatmap[:, 0] > threshold)
     score, size, offset, points = (m[frame, :, row, column] for m in (heatmap, size, offset, points))
-    centre = _CENTERFACE_STRIDE*(torch.stack([column, row], 1) + offset.flip(1) + .5)
-    sides = _CENTERFACE_STRIDE*size.flip(1).exp()
-    corners = torch.cat([centre - sides/2, centre + sides/2], 1)
-    landmarks = corners[:, None, :2] + points.unflatten(1, (5, 2)).flip(2)*sides[:, None]
-    keep = batched_nms(corners.double(), score[:, 0].double(), frame, overlap)
-    return frame[keep], corners[keep], score[keep, 0], landmarks[keep]
+    centre = _CENTERFACE_STRIDE*(np.stack([column, row], 1) + offset[:, ::-1] + .5)
+    sides = _CENTERFACE_STRIDE*np.exp(size[:, ::-1])
+    corners = np.concatenate([centre - sides/2, centre + sides/2], 1)
+    landmarks = corners[:, None, :2] + points.reshape(-1, 5, 2)[..., ::-1]*sides[:, None]
+    keep = suppress_overlaps(corners, score[:, 0], frame, overlap)
+    return frame[keep], corners[keep], score[keep, 0], landmarks[keep].astype(np.float32)
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #75792bce
 def centerface_weights() -> Path:  # of the ONNX file; ImportError or FileNotFoundError where it is missing
@@ -128,19 +135,14 @@ def centerface_weights() -> Path:  # of the ONNX file; ImportError or FileNotFou
 MAX_PIXELS_PER_CALL = 2**18  # 512 by 512: larger batches are not faster
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #df35bc5c
-def _centerface_maps(net, pictures:Tensor) -> list[Tensor]:
+def _centerface_maps(net, pictures:Float[np.ndarray, "b h w 3"]) -> list[np.ndarray]:
     "Y, S, O, L of pictures in [0, 255], or ValueError if they are not what CenterFace gives."
-    maps = [torch.from_numpy(m) for m in net.run(_CENTERFACE_OUTPUTS, {_CENTERFACE_INPUT: pictures.numpy()})]
-    shapes = [(len(pictures), c, *(s//_CENTERFACE_STRIDE for s in pictures.shape[2:])) for c in (1, 2, 2, 10)]
-    if [tuple(m.shape) for m in maps] != shapes: raise ValueError(f"its maps are {[tuple(m.shape) for m in maps]}")
+    maps = net.run(_CENTERFACE_OUTPUTS, {_CENTERFACE_INPUT: np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))})
+    shapes = [(len(pictures), c, *(s//_CENTERFACE_STRIDE for s in pictures.shape[1:3])) for c in (1, 2, 2, 10)]
+    if [m.shape for m in maps] != shapes: raise ValueError(f"its maps are {[m.shape for m in maps]}")
     return maps
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #b3147490
-def _to_bytes_range(frames:Tensor) -> Tensor:
-    "Floats in [0, 255]."
-    return frames.float() if frames.dtype == torch.uint8 else 255*frames
-
-
 _SURE_TURNED = .5  # score from which a face counts in a turned picture
 
 
@@ -149,16 +151,16 @@ class _CenterFaceNetwork(_FindsFaces):
     def _wake(self):
         if self._net is None:
             self._net = _load(self._path, lambda: load_onnx(self._path),
-                              lambda net: _centerface_maps(net, torch.zeros(1, 3, 32, 32)))
+                              lambda net: _centerface_maps(net, np.zeros((1, 32, 32, 3), np.float32)))
         return self._net
 
     def release_memory(self) -> None:  # nothing
         "Free the memory of the network's maps (200 MB at 720p) until the next call."
         self._net = None
 
-    def _detect(self, frames:Tensor, whole:int|None=None) -> Detections:
-        if not frames.numel(): return empty_detections()
-        longest, side = max(frames.shape[2:]), self.side
+    def _detect(self, frames:np.ndarray, whole:int|None=None) -> Detections:
+        if not frames.size: return empty_detections()
+        longest, side = max(frames.shape[1:3]), self.side
         if side is None and self.min_side and (whole or longest) < self.min_side: side = self.min_side
         if side is not None and whole: side = max(1, round(side*longest/whole))
         found = look_at_all_sizes(self._look, frames, side)
@@ -166,16 +168,16 @@ class _CenterFaceNetwork(_FindsFaces):
         turned = look_at_turned_frames(self._look, frames, side)
         return merge_detections([found, turned[turned.scores >= _SURE_TURNED]])
 
-    def _look(self, frames:Tensor, side:int|None) -> Detections:
-        longest, parts, start = max(frames.shape[2:]), [], 0
-        pixels = frames[0, 0].numel()*(1 if side is None else (side/longest)**2)
-        for some in frames.split(max(1, int(MAX_PIXELS_PER_CALL/pixels))):
-            pictures, scale = resize_and_pad(_to_bytes_range(some), side)
+    def _look(self, frames:np.ndarray, side:int|None) -> Detections:
+        longest, parts = max(frames.shape[1:3]), []
+        pixels = frames[0, ..., 0].size*(1 if side is None else (side/longest)**2)
+        step = max(1, int(MAX_PIXELS_PER_CALL/pixels))
+        for start in range(0, len(frames), step):
+            pictures, scale = resize_and_pad(frames[start:start + step], side)
             frame, *found = decode_centerface(*_centerface_maps(self._wake(), pictures), self.threshold)
             parts.append((frame + start, *found))
-            start += len(some)
-        frame, corners, scores, landmarks = (torch.cat(values) for values in zip(*parts))
-        return clip_detections(frame, corners/scale.repeat(2), scores, landmarks/scale, *frames.shape[2:])
+        frame, corners, scores, landmarks = (np.concatenate(values) for values in zip(*parts))
+        return clip_detections(frame, corners/np.tile(scale, 2), scores, landmarks/scale, *frames.shape[1:3])
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #0375e948
 class CenterFace(_CenterFaceNetwork):
@@ -198,18 +200,18 @@ class CenterFace(_CenterFaceNetwork):
 # %% ../../nbs/2_method/06_face_detectors.ipynb #scl00005
 class _YuNetNetwork(_FindsFaces):
     "YuNet's network on frames of one size."
-    def _detect(self, frames:Tensor, whole:int|None=None) -> Detections:
-        if not frames.numel(): return empty_detections()
-        side = self.side and max(1, round(self.side*max(frames.shape[2:])/(whole or max(frames.shape[2:]))))
-        return look_at_all_sizes(self._look, frames, side)
+    def _detect(self, frames:np.ndarray, whole:int|None=None) -> Detections:
+        if not frames.size: return empty_detections()
+        longest = max(frames.shape[1:3])
+        return look_at_all_sizes(self._look, frames, self.side and max(1, round(self.side*longest/(whole or longest))))
 
-    def _look(self, frames:Tensor, side:int|None) -> Detections:
-        pictures, scale = resize_and_pad(to_float(frames) if frames.dtype == torch.uint8 else frames, side)
+    def _look(self, frames:np.ndarray, side:int|None) -> Detections:
+        pictures, scale = resize_and_pad(frames, side)
         rows = [_yunet_rows(self._net, picture) for picture in pictures]
-        frame = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(r) for r in rows]))
-        start, side, points, scores = torch.cat(rows).split([2, 2, 10, 1], 1)
-        corners = torch.cat([start, start + side], 1)/scale.repeat(2)
-        return clip_detections(frame, corners, scores[:, 0], points.unflatten(1, (5, 2))/scale, *frames.shape[2:])
+        frame, rows = np.repeat(np.arange(len(rows)), [len(r) for r in rows]), np.concatenate(rows)
+        corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1)/np.tile(scale, 2)
+        points = rows[:, 4:14].reshape(-1, 5, 2)/scale
+        return clip_detections(frame, corners, rows[:, 14], points, *frames.shape[1:3])
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #d2763515
 class YuNet(_YuNetNetwork):
@@ -225,25 +227,27 @@ class YuNet(_YuNetNetwork):
         self.threshold, self.side = threshold, side
         cv2 = _opencv()
         self._net = _load(Path(path), lambda: cv2.FaceDetectorYN.create(str(path), '', (32, 32), threshold),
-                          lambda net: _yunet_rows(net, torch.zeros(3, 32, 32)))
+                          lambda net: _yunet_rows(net, np.zeros((32, 32, 3), np.float32)))
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #scl00004
-def _yunet_rows(net, picture:Tensor) -> Float[Tensor, "n 15"]:
-    "x, y, width, height, five points, score of each face of one picture in [0, 1]. OpenCV wants BGR."
-    picture = to_uint8(picture).flip(0).permute(1, 2, 0).contiguous().numpy()
+def _yunet_rows(net, picture:Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 15"]:
+    "x, y, width, height, five points, score of each face of one picture in [0, 255]. OpenCV wants BGR."
+    picture = np.ascontiguousarray(picture[..., ::-1].round().clip(0, 255).astype(np.uint8))
     net.setInputSize(picture.shape[1::-1])
     rows = net.detect(picture)[1]
-    return torch.zeros(0, 15) if rows is None else torch.from_numpy(rows)
+    return np.zeros((0, 15), np.float32) if rows is None else rows
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #6a9f07a7
 def checked_face_detector(
-    detector:FaceDetector,     # your own
+    detector:Callable,         # your own: frames `(b, 3, h, w)` in [0, 1] -> rows `[frame, x1, y1, x2, y2]`
     name:str|None=None,        # what messages call it; None: its own name
-) -> FaceDetector:             # the same, with every answer checked
+) -> Callable:                 # the same, with every answer checked
     "Refuse any output that is not a table of boxes inside the frames."
+    from faceanon.faces import check_images
+    from faceanon.models.detection_checks import check_face_boxes
     if not callable(detector): raise TypeError(f"a finder takes frames and gives boxes, got {type(detector).__name__}")
     name = name or getattr(detector, '__name__', type(detector).__name__)
-    def checked(frames:Tensor) -> Tensor:
+    def checked(frames):
         check_images(frames, 'frames')
         boxes = ask_finder(detector, frames)
         try: check_face_boxes(boxes, *frames.shape[2:], len(frames))
@@ -253,10 +257,13 @@ def checked_face_detector(
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #7352c02e
 def detect_faces(
-    detector:FaceDetector,  # any; one with a method `detect` is asked for scores and landmarks too
-    frames:Float[Tensor, "b 3 h w"]|UInt8[Tensor, "b 3 h w"],  # RGB in [0, 1], or as a video has them
-) -> Detections:  # of a detector without scores: score 1, landmarks NaN
+    detector:Callable,  # any; one with a method `detect` is asked for scores and landmarks too
+    frames:Float[Any, "b 3 h w"]|UInt8[Any, "b 3 h w"],  # a tensor, RGB in [0, 1], or as a video has them
+) -> Detections:  # tensors; of a detector without scores: score 1, landmarks NaN
     "The same output format for every detector."
+    import torch
+
+    from faceanon.faces import to_float
     eight = frames.dtype == torch.uint8
     if eight and hasattr(detector, 'detect_uint8'):
         return _checked_answer(detector, ask_finder(detector.detect_uint8, frames), frames)
@@ -267,29 +274,53 @@ def detect_faces(
     return Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes), 5, 2), math.nan))
 
 
-def _checked_answer(detector:Callable, found:Detections, frames:Tensor) -> Detections:
+def _checked_answer(detector:Callable, found:Detections, frames:UInt8[Any, "b 3 h w"]) -> Detections:
     "What a detector with scores gave, if every row of it can be used."
-    name = getattr(detector, '__name__', type(detector).__name__)
-    check_detections(found, *frames.shape[2:], len(frames), name)
+    from faceanon.models.detection_checks import check_detections
+    check_detections(found, *frames.shape[2:], len(frames), getattr(detector, '__name__', type(detector).__name__))
     return Detections(found.boxes.cpu().long(), found.scores.cpu(), found.landmarks.cpu())
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #kfo00002
 def keeps_frame_order(
-    detector:FaceDetector,  # any
-) -> bool:                  # True: its own class says so
+    detector:Callable,  # any
+) -> bool:              # True: its own class says so
     "May it look at several frames at once?"
     return vars(type(detector)).get('keeps_frame_order') is True
 
 
 def detect_frame_by_frame(
-    detector:FaceDetector,  # any
-    frames:Float[Tensor, "b 3 h w"]|UInt8[Tensor, "b 3 h w"],  # as for `detect_faces`
-) -> Detections:            # as from `detect_faces`
+    detector:Callable,  # any
+    frames:Float[Any, "b 3 h w"]|UInt8[Any, "b 3 h w"],  # as for `detect_faces`
+) -> Detections:        # as from `detect_faces`
     "Detect in frames of a film: several at once only where the detector keeps their order."
     if len(frames) < 2 or keeps_frame_order(detector): return detect_faces(detector, frames)
-    parts = [detect_faces(detector, frame[None]) for frame in frames]
-    return join_detections([Detections(part.boxes + torch.tensor([i, 0, 0, 0, 0]), part.scores, part.landmarks)
+    return _joined_frames([detect_faces(detector, frame[None]).arrays() for frame in frames]).tensors()
+
+
+def _joined_frames(parts:list[Detections]) -> Detections:
+    "One table from the detections of single frames."
+    return join_detections([Detections(part.boxes + np.array([i, 0, 0, 0, 0]), part.scores, part.landmarks)
                             for i, part in enumerate(parts)])
+
+# %% ../../nbs/2_method/06_face_detectors.ipynb #pix00002
+def _as_tensor(frames:UInt8[np.ndarray, "b h w 3"]) -> UInt8[Any, "b 3 h w"]:
+    "Frames of an array, with the colours first."
+    import torch
+    return torch.from_numpy(np.array(frames.transpose(0, 3, 1, 2), order='C'))
+
+
+def detect_in_pixels(
+    detector:Callable,                   # as for `detect_faces`
+    frames:UInt8[np.ndarray, "b h w 3"], # RGB
+    whole:int|None=None,                 # longer side of the frames that these are parts of; needs `detect_uint8`
+) -> Detections:                         # arrays
+    "`detect_frame_by_frame` for arrays."
+    if len(frames) > 1 and not keeps_frame_order(detector):
+        return _joined_frames([detect_in_pixels(detector, frame[None], whole) for frame in frames])
+    if getattr(detector, 'takes_arrays', False): return ask_finder(detector.detect_uint8, frames, whole).arrays()
+    frames = _as_tensor(frames)
+    if whole is None: return detect_faces(detector, frames).arrays()
+    return _checked_answer(detector, ask_finder(detector.detect_uint8, frames, whole), frames).arrays()
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #c3a1e0d2
 _REGION_MULTIPLE = 32  # pixels: both sides of what CenterFace sees are multiples of it
@@ -314,55 +345,56 @@ def _search_regions(
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #c3a1e0d4
 def detect_near(
-    detector:Callable,                 # a detector with `detect_uint8`, as `CenterFace`
-    frame:UInt8[Tensor, "1 3 h w"],    # RGB, on the CPU
-    known:np.ndarray,                  # float `(n, 4)` in pixels of the frame: where faces were, or will be
-) -> Detections:                       # of the whole frame where a region is not enough
+    detector:Callable,                    # a detector with `detect_uint8`, as `CenterFace`
+    frame:UInt8[np.ndarray, "1 h w 3"],   # RGB
+    known:np.ndarray,                     # float `(n, 4)` in pixels of the frame: where faces were, or will be
+) -> Detections:                          # arrays; of the whole frame where a region is not enough
     "Faces around known ones; the whole frame is searched if a region has no face, or a face at its edge."
-    height, width = frame.shape[2:]
+    height, width = frame.shape[1:3]
     found = []
     for x1, y1, x2, y2 in _search_regions(known, height, width):
-        crop = frame[..., y1:y2, x1:x2]
-        part = _checked_answer(detector, ask_finder(detector.detect_uint8, crop, max(height, width)), crop)
-        boxes = part.boxes + torch.tensor([0, x1, y1, x1, y1])
-        inner = boxes.new_tensor([x1 + (x1 > 0), y1 + (y1 > 0), x2 - (x2 < width), y2 - (y2 < height)])
+        part = detect_in_pixels(detector, frame[:, y1:y2, x1:x2], max(height, width))
+        boxes = part.boxes + np.array([0, x1, y1, x1, y1])
+        inner = np.array([x1 + (x1 > 0), y1 + (y1 > 0), x2 - (x2 < width), y2 - (y2 < height)])
         whole = (boxes[:, 1:3] >= inner[:2]) & (boxes[:, 3:] <= inner[2:])
-        if not len(boxes) or not whole.all(): return detect_faces(detector, frame)
-        found.append(Detections(boxes, part.scores, part.landmarks + torch.tensor([x1, y1])))
-    if not found: return detect_faces(detector, frame)
+        if not len(boxes) or not whole.all(): return detect_in_pixels(detector, frame)
+        found.append(Detections(boxes, part.scores, part.landmarks + np.float32([x1, y1])))
+    if not found: return detect_in_pixels(detector, frame)
     return join_detections(found)
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #2510c0b7
 def _person_similarity(
-    faces:Float[Tensor, "n 3 h w"],       # aligned as `embed` wants them, RGB in [0, 1]
-    person:Float[Tensor, "m 3 h w"],      # pictures of one person, aligned in the same way, m at least 1
-    embed:Callable[[Tensor], Tensor],     # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
-) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:  # least and greatest cosine to the pictures, in [-1, 1]; may be NaN
+    faces:Float[Any, "n 3 h w"],       # aligned as `embed` wants them, RGB in [0, 1]
+    person:Float[Any, "m 3 h w"],      # pictures of one person, aligned in the same way, m at least 1
+    embed:Callable,     # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
+) -> tuple[Float[Any, "n"], Float[Any, "n"]]:  # least and greatest cosine to the pictures, in [-1, 1]; may be NaN
     "The similarity of each face to a person."
+    import torch
+    from torch.nn.functional import normalize
     if not len(person): raise ValueError("need at least one picture of the person")
     with torch.no_grad(): vectors, known = (embed(p) for p in (faces, person))
     for v, p in ((vectors, faces), (known, person)):
         if v.ndim != 2 or len(v) != len(p):
             raise ValueError(f"embed must give a row a face, got {tuple(v.shape)} for {len(p)} faces")
-    cosines = F.normalize(vectors.float()) @ F.normalize(known.float()).T
+    cosines = normalize(vectors.float()) @ normalize(known.float()).T
     return cosines.amin(1), cosines.amax(1)
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #798b1c7b
 def surely_same_person(
-    faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
-    person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable[[Tensor], Tensor],  # as for `_person_similarity`
+    faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
+    person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
+    embed:Callable,  # as for `_person_similarity`
     threshold:float=.5,                # cosine that every picture must reach; belongs to `embed`, see below
-) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
+) -> Bool[Any, "n"]:                # False in doubt and for NaN
     "Is it certainly this person, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[0] >= threshold
 
 
 def surely_other_person(
-    faces:Float[Tensor, "n 3 h w"],    # of one track or of many, aligned
-    person:Float[Tensor, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable[[Tensor], Tensor],  # as for `_person_similarity`
+    faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
+    person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
+    embed:Callable,  # as for `_person_similarity`
     threshold:float=.2,                # cosine that no picture may reach; belongs to `embed`, see below
-) -> Bool[Tensor, "n"]:                # False in doubt and for NaN
+) -> Bool[Any, "n"]:                # False in doubt and for NaN
     "Is it certainly somebody else, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[1] < threshold

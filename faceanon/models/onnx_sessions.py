@@ -39,5 +39,6 @@ def load_onnx(
     except ImportError as error: raise ImportError(f"networks need: pip install onnx onnxruntime ({error})") from error
     options = SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = own_cores(), 3  # 3: errors, no advice
+    options.enable_mem_pattern = False  # a plan of memory for each size of picture that was ever seen
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     return InferenceSession(_open_sizes(onnx.load(path)), options, ['CPUExecutionProvider'])

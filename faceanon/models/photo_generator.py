@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..faces import check_boxes, check_images, resize, similarity_transform
-from .baselines import StochasticMethod, blur
+from .baselines import blur
+from .pixel_methods import StochasticMethod
 from .face_generator import GaussianChannel, check_code_rows
 from .layers import NoisyEncoder, check_faces, check_range
 

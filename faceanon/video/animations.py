@@ -6,13 +6,12 @@
 __all__ = ['hide_in_animation']
 
 # %% ../../nbs/4_video/29_animations.ipynb #cd01e9d6
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..faces import FaceDetector, array_of, batch_boxes, enlarge_boxes
-from ..models.face_detectors import detect_faces
+from ..models.face_detectors import detect_in_pixels
+from ..pixels import enlarge_pixel_boxes
 from .detecting import split_by_frame
 from .image_frames import ImageFrame, grey_out, to_rgb_bytes
 from .image_hiding import hide_in_frame
@@ -25,31 +24,31 @@ _SURE_SCORE = .5  # from which a face counts by itself, as in `track_faces`
 
 def _look(
     sheets:list[ImageFrame],       # of one size
-    find_faces:FaceDetector,       # any
-    found:list,                    # filled: boxes that count by themselves, `(n, 5)`, of each frame
+    find_faces:Callable,       # any
+    found:list,                    # filled: boxes that count by themselves, `(n, 4)`, of each frame
     faults:dict,                   # filled: number of a frame -> error
 ) -> Iterator[FrameDetections]:    # one a frame
     "Detect in each frame."
     before = None
     for number, sheet in enumerate(sheets):
         frame = to_rgb_bytes(sheet)
-        step = max(1, max(frame.shape[2:])//256)
-        small = thumbnail(array_of(frame[0, :, ::step, ::step]))
+        step = max(1, max(frame.shape)//256)
+        small = thumbnail(frame[::step, ::step])
         cut = before is not None and scene_change(before, small) >= CUT_THRESHOLD
         try:
-            seen = detect_faces(find_faces, frame)
-            found.append(seen.boxes.cpu()[seen.scores.cpu() >= _SURE_SCORE])
+            seen = detect_in_pixels(find_faces, frame[None])
+            found.append(seen.boxes[seen.scores >= _SURE_SCORE, 1:])
             yield split_by_frame(seen.boxes, seen.scores, number, [number], [cut])[0]
         except Exception as error:  # of a user's own detector
             faults[number] = error
-            found.append(torch.zeros(0, 5, dtype=torch.int64))
+            found.append(np.zeros((0, 4), np.int64))
             yield FrameDetections(number, number, None, (), cut)
         before = small
 
 # %% ../../nbs/4_video/29_animations.ipynb #35bad155
 def hide_in_animation(
     sheets:list[ImageFrame],      # of one size
-    find_faces:FaceDetector,      # any
+    find_faces:Callable,      # any
     method:AnonymizeFunction,     # as in `BASELINES`
     mask_shape:MaskShape|None,    # how faces are covered
 ) -> tuple:                       # frames; sure boxes of each; how many were greyed; number of a frame -> error
@@ -57,16 +56,17 @@ def hide_in_animation(
     height, width = sheets[0].colours.shape[:2]
     found, faults, done, greyed = [], {}, [], 0
     for number, row in enumerate([*track_faces(_look(sheets, find_faces, found, faults), width, height)]):
-        tracked = torch.tensor([face.box for face in row.faces if not face.keep], dtype=torch.float64)
-        boxes = torch.cat([found[number], _whole_boxes(tracked, height, width)])
+        tracked = np.array([face.box for face in row.faces if not face.keep], float)
+        boxes = np.concatenate([found[number], _whole_boxes(tracked.reshape(-1, 4), height, width)])
         try: one, failed = hide_in_frame(sheets[number], boxes, method, mask_shape)
         except Exception as error: faults[number] = error
         if number in faults: one, failed, found[number] = grey_out(sheets[number]), 0, found[number][:0]
         done.append(one)
         greyed += failed
-    return done, [boxes[:, 1:].tolist() for boxes in found], greyed, dict(sorted(faults.items()))
+    return done, [boxes.tolist() for boxes in found], greyed, dict(sorted(faults.items()))
 
 
-def _whole_boxes(boxes:Tensor, height:int, width:int) -> Tensor:
-    "Rows `[0, x1, y1, x2, y2]` in whole pixels inside the frame."
-    return enlarge_boxes(batch_boxes([boxes.reshape(-1, 4)]), 1, height, width)
+def _whole_boxes(boxes:np.ndarray, height:int, width:int) -> np.ndarray:
+    "In whole pixels, rounded outwards, inside the frame."
+    outwards = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1).astype(np.int64)
+    return enlarge_pixel_boxes(outwards, 1, height, width)

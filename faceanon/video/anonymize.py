@@ -13,12 +13,12 @@ from dataclasses import replace
 from itertools import chain, tee
 from pathlib import Path
 from secrets import randbits
+from typing import Any
 
+import numpy as np
 from jaxtyping import UInt8
-from torch import Tensor
 
-from ..faces import FaceDetector, array_of, tensor_of
-from ..models.baselines import mask
+from ..models.pixel_methods import PIXEL_METHODS
 from .detecting import detect_and_track, detect_in_stream, select_in_video
 from .encoding import (EncodingConfig, atomic_output, check_output_path, encode_video,
                                      refuse_input_as_output, terminate_cleanly)
@@ -188,7 +188,7 @@ def read_matching_sidecar(
 def _make_sidecar(
     path:Path,                   # a video
     sidecar:Path,                # written
-    find_faces:FaceDetector,     # on upright frames; its memory is released at the end, where it can be
+    find_faces:Callable,         # on upright frames; its memory is released at the end, where it can be
     **options,                   # of `detecting.detect_and_track`
 ) -> None:                       # writes the file
     "First pass: detect, track, and write the list."
@@ -223,8 +223,8 @@ def _select_in_sidecar(
 def anonymize_video(
     path:Path,                           # a video
     out:Path,                            # the anonymized one
-    method:Callable=mask,                # frames, boxes -> frames, as `baselines.BASELINES` or an M
-    find_faces:FaceDetector|None=None,   # on upright frames; None: `default_face_detector`, or `sidecar` if it exists
+    method:Callable=PIXEL_METHODS['mask'],                # frames, boxes -> frames, as `baselines.BASELINES` or an M
+    find_faces:Callable|None=None,   # on upright frames; None: `default_face_detector`, or `sidecar` if it exists
     *,
     sidecar:Path|None=None,  # list of faces: read where it exists, else written; None: written to `OUT.faces.jsonl`
     mask_shape:MaskShape|None=None,      # what is covered; None: the whole head for the mask, else the box
@@ -274,32 +274,35 @@ def _track_stream(
 
 
 def anonymize_stream(
-    frames:Iterable[UInt8[Tensor, "3 h w"]],  # RGB, as a camera gives them; brought to the first one's size
-    method:Callable=mask,                     # frames, boxes -> frames
-    find_faces:FaceDetector|None=None,        # any; None: `default_face_detector`
+    frames:Iterable,   # RGB, uint8: arrays `(h, w, 3)` or tensors `(3, h, w)`; brought to the first one's size
+    method:Callable=PIXEL_METHODS['mask'],    # or frames, boxes -> frames, as `BASELINES`
+    find_faces:Callable|None=None,        # any; None: `default_face_detector`
     *,
     mask_shape:MaskShape|None=None,           # what is covered; None: the whole head for the mask, else the box
     gap:int=10,                               # frames that a lost face is waited for
     smooth:int=1,                             # frames to both sides that a box is smoothed over
     on_doubt:str='mask',                      # one of `VIDEO_ON_DOUBT`
     counts:dict|None=None,                    # counted up as frames are given: `frames`, `faces`, `doubts`; `changes`
-) -> Iterator[UInt8[Tensor, "3 h w"]|None]:   # as many, `gap + 2*smooth` frames later; None where one is dropped
+) -> Iterator:         # of the same kind, as many, `gap + 2*smooth` frames later; None where one is dropped
     "Hide faces in a stream that does not end: for a camera or a robot."
     check_on_doubt(on_doubt)
     find_faces, config = find_faces or default_face_detector(), MethodConfig(method, mask_shape)
     return _anonymized_stream(frames, config, find_faces, gap, smooth, on_doubt, {} if counts is None else counts)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #c01c5e8a
-def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:FaceDetector, gap:int, smooth:int,
+def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:Callable, gap:int, smooth:int,
                        on_doubt:str, counts:dict) -> Iterator:
     doubts, shown, secret, enlarge = {}, None, randbits(62), max(2., config.mask_shape.enlarge)
-    changes, frames = {}, map(array_of, frames)
+    changes, frames = {}, iter(frames)
     first = next(frames, None)
     if first is None: return
+    tensors = hasattr(first, 'detach')
+    frames = map(_as_array, chain([first], frames))
+    first = next(frames)
     size, (looked, held) = first.shape[1::-1], tee(uniform_pictures(chain([first], frames), changes))
     del first
     rows = _track_stream(detect_in_stream(looked, find_faces, doubts, changes), size, gap, smooth, doubts)
-    for (row, before, after), frame in zip(rows, map(tensor_of, held)):
+    for (row, before, after), frame in zip(rows, held):
         why, known = row.doubt, [face.box for face in row.faces]
         if why: known = last_known_boxes(row, before, after)
         else:
@@ -309,4 +312,15 @@ def _anonymized_stream(frames:Iterable, config:MethodConfig, find_faces:FaceDete
         for key, more in dict(frames=1, faces=len(row.faces), doubts=bool(why)).items():
             counts[key] = counts.get(key, 0) + more
         counts['changes'] = list_changes(changes)
-        yield given
+        yield _as_tensor(given) if tensors and given is not None else given
+
+
+def _as_array(frame:UInt8[Any, "3 h w"]|UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    "A frame of a user's stream."
+    return np.ascontiguousarray(frame.detach().cpu().numpy().transpose(1, 2, 0)) if hasattr(frame, 'detach') else frame
+
+
+def _as_tensor(pixels:UInt8[np.ndarray, "h w 3"]) -> UInt8[Any, "3 h w"]:
+    "And back."
+    from faceanon.faces import tensor_of
+    return tensor_of(pixels)

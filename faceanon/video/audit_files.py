@@ -32,7 +32,7 @@ def _media_frames(
     changes:dict|None=None,  # filled: number of a frame -> what has changed in the stream
 ) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
-    if is_image(path): yield from (to_rgb_bytes(sheet)[0] for sheet in read_image_file(path).frames)
+    if is_image(path): yield from (tensor_of(to_rgb_bytes(sheet)) for sheet in read_image_file(path).frames)
     else:
         view = probe_video(Path(path)).view
         for frame in read_video_frames(Path(path), {}, changes):

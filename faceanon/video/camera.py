@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from jaxtyping import UInt8
 
 from .anonymize import anonymize_stream
 from .encoding import DEFAULT_CODECS, atomic_output, choose_pixel_format
@@ -31,7 +31,7 @@ def _camera_frames(
     source:str,           # `cam:NUMBER` or an address
     times:deque,          # filled: milliseconds since the first frame
     seconds:float|None,   # length of the recording; None: until Ctrl-C or the end of the stream
-) -> Iterator[Tensor]:    # uint8 RGB `(3, h, w)`; a ValueError if no picture comes
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:  # RGB; a ValueError if no picture comes
     "Read frames from a camera until it ends."
     import cv2
     if source.startswith('cam:'): camera = cv2.VideoCapture(int(source[4:]))
@@ -46,7 +46,7 @@ def _camera_frames(
             start = now if start is None else start
             if not there or (seconds is not None and now - start > seconds): break
             times.append(max(round(1000*(now - start)), times[-1] + 1 if times else 0))
-            yield torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)
+            yield pixels[..., ::-1].copy()
     finally:
         signal.signal(signal.SIGINT, before)
         camera.release()
@@ -87,7 +87,7 @@ def record_camera(
             moment = arrived.popleft()
             if pixels is None: continue
             pixels = paint_pixels(pixels, options['mask_region'])
-            frame = av.VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().numpy(), format='rgb24')
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
             stream = stream or _add_stream(file, codec, options, frame)
             frame.pts, frame.time_base = moment, _MILLISECOND
             file.mux(stream.encode(frame))

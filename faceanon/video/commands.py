@@ -12,22 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco02b
 from ..atomic import only_writer, part_folder, remove_stale_parts
-from ..config import pick_device
-from ..faces import replace_faces, resize
-from ..models.anonymizer import (find_weights, load_anonymizer, read_weights_metadata, released_anonymizers,
-                                        with_fixed_noise)
-from ..models.baselines import BASELINES, StochasticMethod, blur, change_in_boxes
-from ..models.face_detectors import resize_and_pad
-from ..models.photo_generator import HEAD_BOX, PhotoAnonymizer, head_drawing_method
+from ..models.pixel_methods import PIXEL_METHODS, PixelMethod, StochasticMethod, change_in_picture
+from ..pixels import resize_pixels
 from .anonymize import anonymize_video
 from .encoding import terminate_cleanly, unwind_on_sigterm
 from .hiding import MASK_CONFIG
@@ -59,7 +53,7 @@ class AnonymizationMethod:
 
 
 def method_from_option(
-    name:str|None,  # 'mask', 'blur', .. of `BASELINES`; 'real', 'world' or another M by name or path; None: the default
+    name:str|None,  # a name of `PIXEL_METHODS`, 'real', 'world', another M by name or path; None: the default
 ) -> AnonymizationMethod:  # a UsageProblem for an unknown name
     "The method that an option names."
     name = name or DEFAULT_METHOD
@@ -68,10 +62,11 @@ def method_from_option(
     if name == 'mask':
         shape = MASK_CONFIG.mask_shape
         return AnonymizationMethod(MASK_CONFIG.method, shape, f'{name}, a solid {shape.shape}', 'cpu')
-    if name in BASELINES: return AnonymizationMethod(BASELINES[name], MaskShape(1.3, 'box', 0), name, 'cpu')
+    if name in PIXEL_METHODS: return AnonymizationMethod(PIXEL_METHODS[name], MaskShape(1.3, 'box', 0), name, 'cpu')
+    from faceanon.models.anonymizer import find_weights, released_anonymizers  # what has learned needs torch
     try: path = find_weights(name)
     except ValueError as error:
-        usable = {*BASELINES, *released_anonymizers()}
+        usable = {*PIXEL_METHODS, *released_anonymizers()}
         known = sorted((usable | {word for word, meant in METHOD_ALIASES.items() if meant in usable}) - {'none'})
         raise UsageProblem(f"--method {name!r} is neither a file nor one of {', '.join(known)}") from error
     return _learned_method(path)
@@ -90,11 +85,18 @@ def _trained_sizes(
         raise ValueError(f"{path}: pad must be from 1 to 10, got {str(pad)[:50]}")
     return size, pad
 
-
+# %% ../../nbs/4_video/20_commands.ipynb #vbco06b
 def _learned_method(
     path:Path,     # as `save_anonymizer` writes it
 ) -> AnonymizationMethod:  # on the fastest device
     "A trained M as a method, with the sizes it was trained for."
+    import torch
+
+    from faceanon.config import pick_device
+    from faceanon.faces import replace_faces
+    from faceanon.models.anonymizer import load_anonymizer, read_weights_metadata, with_fixed_noise
+    from faceanon.models.baselines import blur
+    from faceanon.models.photo_generator import HEAD_BOX, PhotoAnonymizer, head_drawing_method
     notes, device = read_weights_metadata(path)['notes'], pick_device()
     config = notes.get('config', {}) if isinstance(notes, dict) else {}
     size, pad = _trained_sizes(path, config)
@@ -124,16 +126,17 @@ def _replacement_method(
     sheet = read_image_file(path).frames[0]
     picture = to_rgb(sheet)
     if sheet.alpha is not None:
-        picture = picture*torch.from_numpy(sheet.alpha/np.float32(np.iinfo(sheet.alpha.dtype).max))
-    def fitted(face):
-        height, width = face.shape[2:]
-        scale = min(height/picture.shape[2], width/picture.shape[3])
-        size = [max(1, int(scale*side)) for side in picture.shape[2:]]
-        (y, x), black = ((height - size[0])//2, (width - size[1])//2), torch.zeros_like(face)
-        black[..., y:y + size[0], x:x + size[1]] = resize(picture, size).clamp(0, 1).to(face)
+        picture = picture*(sheet.alpha/np.float32(np.iinfo(sheet.alpha.dtype).max))[..., None]
+    def fitted(face, picture):
+        scale = min(np.divide(face.shape[:2], picture.shape[:2]))
+        size = [max(1, int(scale*side)) for side in picture.shape[:2]]
+        (y, x), black = ((whole - part)//2 for whole, part in zip(face.shape[:2], size)), np.zeros_like(face)
+        black[y:y + size[0], x:x + size[1]] = resize_pixels(picture, size).clip(0, 1)
         return black
-    if max(picture.shape[2:]) > _REPLACEMENT_SIDE: picture = resize_and_pad(picture, _REPLACEMENT_SIDE, 1)[0]
-    return AnonymizationMethod(lambda frames, boxes: change_in_boxes(frames, boxes, fitted), MaskShape(1.5, 'box', 0),
+    small = min(1, _REPLACEMENT_SIDE/max(picture.shape[:2]))
+    picture = resize_pixels(picture, [max(1, round(small*side)) for side in picture.shape[:2]])
+    def change(frame, boxes): return change_in_picture(frame, boxes, partial(fitted, picture=picture))
+    return AnonymizationMethod(PixelMethod('picture', change), MaskShape(1.5, 'box', 0),
                                f'the picture {Path(path).name}', 'cpu')
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco08
@@ -314,13 +317,15 @@ def start_session(
     share:int=1,                          # sessions that run at the same time on this machine
 ) -> Callable:                            # (job, may its result be replaced) -> a row; what it loads, it loads once
     "What all jobs of a process have in common: method, detectors and threads."
-    torch.set_num_threads(max(1, torch.get_num_threads()//(2*share)))  # the other threads decode and encode
     method = method or _method_of(options)
+    if (torch := sys.modules.get('torch')) is not None:  # other threads decode and encode
+        torch.set_num_threads(max(1, torch.get_num_threads()//(2*share)))
     @cache
     def detector(kind):
         settings = dict(film=VIDEO_DETECTOR_SETTINGS, picture=IMAGE_DETECTOR_SETTINGS).get(kind, {})
         return detector_from_option(options['detector'], options['threshold'], options['side'], settings)
     stays = keep_rule(options['keep'], options['only'], options['recognizer'], detector('picture'))
+    getattr(detector('picture'), 'release_memory', lambda: None)()  # a run of films needs another
     def work(job, overwrite):
         if options['skip_existing'] and job.out != '-' and Path(job.out).is_file():
             return dict(input=job.source, output=job.out, kind=job.kind, ok=True, skipped=True)

@@ -12,15 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
-from torchvision.ops import box_iou
 
-from ..faces import FaceDetector, tensor_of, to_float
-from ..models.detection_checks import check_detections
-from ..models.face_detectors import (Detections, detect_faces, detect_frame_by_frame,
-                                            detect_near, keeps_frame_order)
+from ..models.detections import Detections, box_overlaps
+from ..models.face_detectors import detect_in_pixels, detect_near, keeps_frame_order
 from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
 from .film_identity import FilmDigest
@@ -67,12 +62,25 @@ def _prepare_frames(
 
 # %% ../../nbs/4_video/06_detecting.ipynb #25ac45a0
 def _kept_face_boxes(
-    find_faces:FaceDetector,  # just asked; one that leaves people out on purpose names them in `kept`
+    find_faces:Callable,  # just asked; one that leaves people out on purpose names them in `kept`
     i:int,                    # frame of the batch
 ) -> np.ndarray:              # float `(n, 4)`, pixels of the picture it was shown
     "Faces that are to stay visible."
     stayed = getattr(find_faces, 'kept', None)
-    return np.zeros((0, 4)) if stayed is None else stayed.boxes[stayed.boxes[:, 0] == i, 1:].double().numpy()
+    if stayed is None: return np.zeros((0, 4))
+    boxes = stayed.arrays().boxes
+    return boxes[boxes[:, 0] == i, 1:].astype(float)
+
+
+def _check_kept_faces(
+    find_faces:Callable,        # just asked
+    some:list[_PreparedFrame],  # what it was shown
+) -> None:                      # or TypeError, ValueError
+    "What a finder of one's own says is checked; ours are right."
+    kept = getattr(find_faces, 'kept', None)
+    if kept is None or getattr(find_faces, 'takes_arrays', False): return
+    from faceanon.models.detection_checks import check_detections
+    check_detections(kept, *some[0].picture.shape[:2], len(some), 'kept faces')
 
 
 def _in_stored_frame(
@@ -82,15 +90,15 @@ def _in_stored_frame(
     "From what a viewer sees to what is stored."
     return one.view.store_boxes(boxes, *one.size)
 
-
+# %% ../../nbs/4_video/06_detecting.ipynb #25ac45a1
 def _ask_detector(
     some:list[_PreparedFrame],  # at least one, pictures of one size
-    find_faces:FaceDetector,   # on upright frames
+    find_faces:Callable,   # on upright frames
     known:np.ndarray|None,     # for one frame: where faces were or will be, `(n, 4)`, stored pixels; None: anywhere
-) -> Detections:               # in pixels of the pictures
+) -> Detections:               # arrays, in pixels of the pictures
     "Detect in whole pictures, or near known faces."
-    pictures = torch.from_numpy(np.stack([one.picture.transpose(2, 0, 1) for one in some]))
-    if known is None: return detect_frame_by_frame(find_faces, pictures)
+    pictures = np.stack([one.picture for one in some])
+    if known is None: return detect_in_pixels(find_faces, pictures)
     first = some[0]
     near = first.view.show_boxes(known, *first.size)
     return detect_near(find_faces, pictures, near*max(first.picture.shape[:2])/max(first.view.size(*first.size)))
@@ -98,21 +106,20 @@ def _ask_detector(
 # %% ../../nbs/4_video/06_detecting.ipynb #6d3d39b0
 def _detect_batch(
     some:list[_PreparedFrame],    # frames
-    find_faces:FaceDetector,     # on upright frames
+    find_faces:Callable,     # on upright frames
     doubts:dict,                 # filled: number of a frame -> why it was not looked at
     known:np.ndarray|None=None,  # as for `_ask_detector`
 ) -> list[FrameDetections]:      # the frames' own, with what was found
     "Look at a few frames at once. A user's detector may fail in any way, and that is a doubt."
     try:
         result, seen = _ask_detector(some, find_faces, known), []
-        if getattr(find_faces, 'kept', None) is not None:
-            check_detections(find_faces.kept, *some[0].picture.shape[:2], len(some), 'kept faces')
+        _check_kept_faces(find_faces, some)
         for i, one in enumerate(some):
             mine, scale = result.boxes[:, 0] == i, max(one.view.size(*one.size))/max(one.picture.shape[:2])
-            boxes = result.boxes[mine, 1:].double().numpy()*scale
+            boxes = result.boxes[mine, 1:]*scale
             kept = _kept_face_boxes(find_faces, i)*scale
             seen.append(replace(one.detections, boxes=_in_stored_frame(boxes, one),
-                                scores=result.scores[mine].double().numpy(),
+                                scores=result.scores[mine].astype(float),
                                 kept=_in_stored_frame(kept, one)))
         return seen
     except Exception as error:
@@ -131,7 +138,7 @@ def _unmatched_detections(
     "Confident faces of either frame that overlap none of the other; tracks fill all others."
     if one.boxes is None or other.boxes is None or len(one.kept) or len(other.kept): return None
     boxes, scores = (one.boxes, other.boxes), (one.scores, other.scores)
-    same = box_iou(*map(torch.from_numpy, boxes)).numpy() >= _SAME_FACE_IOU
+    same = box_overlaps(*boxes) >= _SAME_FACE_IOU
     return np.concatenate([boxes[i][~same.any(1 - i) & (scores[i] >= _CONFIDENT_SCORE)] for i in (0, 1)])
 
 # %% ../../nbs/4_video/06_detecting.ipynb #f411b90e
@@ -154,7 +161,7 @@ def _gaps_to_look_at(
 def _look_at(
     held:list[_PreparedFrame],    # changed: those at `places` get their detections
     places:Iterable[int],        # in `held`; frames in doubt are left out
-    find_faces:FaceDetector,     # on upright frames
+    find_faces:Callable,     # on upright frames
     doubts:dict,                 # number of a frame -> why it is not looked at; filled where the detector fails
     batch:int,                   # frames at once, at most
     near:np.ndarray|None=None,   # as for `_ask_detector`, one frame at a time
@@ -171,7 +178,7 @@ def _look_at(
 @dataclass
 class _StridedDetection:
     "Looks at every few frames, and between them where two disagree."
-    find_faces:FaceDetector             # on upright frames
+    find_faces:Callable             # on upright frames
     doubts:dict                         # number of a frame -> why it is not looked at; filled where the detector fails
     every:int=1                         # look at each frame, each second one, ..
     batch:int=4                         # frames the detector gets at once; fewer where they are large
@@ -233,7 +240,7 @@ def _settle(state:_StridedDetection, due:list) -> list[FrameDetections]:
 # %% ../../nbs/4_video/06_detecting.ipynb #6e498ef0
 def _detect_in_frames(
     frames:Iterable,             # of PyAV
-    find_faces:FaceDetector,     # on upright frames
+    find_faces:Callable,     # on upright frames
     doubts:dict,                 # number of a frame -> why it is not looked at; filled where the detector fails
     longest:int|None=None,       # side that frames are shrunk to for the detector, pixels; None: its own `side`, if any
     every:int=1,                 # look at each frame, each second one, .., and between them where two disagree
@@ -298,7 +305,7 @@ def _and_then_film(
 def detect_and_track(
     path:Path,                 # a video
     sidecar:Path,              # written when everything has been found; see `face_list.write_sidecar`
-    find_faces:FaceDetector,   # on upright frames
+    find_faces:Callable,   # on upright frames
     longest:int|None=None,     # as for `_detect_in_frames`
     every:int|None=1,          # as for `_detect_in_frames`; None: the rule of `_look_rule`
     progress:Callable=iter,    # wraps the frames, `tqdm` for a bar
@@ -326,15 +333,15 @@ def detect_and_track(
 
 # %% ../../nbs/4_video/06_detecting.ipynb #e9bdda6b
 def split_by_frame(
-    boxes:Int[Tensor, "n 5"],     # a detector's rows `[frame, x1, y1, x2, y2]`, frame counted within the batch
-    scores:Float[Tensor, "n"],    # theirs
+    boxes:Int[np.ndarray, "n 5"], # a detector's rows `[frame, x1, y1, x2, y2]`, frame counted within the batch
+    scores:Float[np.ndarray, "n"], # theirs
     first:int,                    # number of the batch's first frame
     pts:list[int],                # of each frame
     cuts:Iterable[bool]=(),       # does a new scene start there? none given: no
     looked:Iterable[bool]=(),     # did the detector look there? none given: in every frame
 ) -> list[FrameDetections]:       # a frame each
     "A detector's answer, frame by frame."
-    rows, scores = boxes.cpu().double().numpy(), scores.cpu().double().numpy()
+    rows, scores = np.asarray(boxes, float), np.asarray(scores, float)
     cuts, looked = list(cuts) or [False]*len(pts), list(looked) or [True]*len(pts)
     return [FrameDetections(first + i, pts[i], rows[rows[:, 0] == i, 1:] if looked[i] else None,
                             scores[rows[:, 0] == i], cuts[i])
@@ -343,7 +350,7 @@ def split_by_frame(
 # %% ../../nbs/4_video/06_detecting.ipynb #c5e2d6db
 def detect_in_stream(
     frames:Iterable[UInt8[np.ndarray, "h w 3"]],  # RGB, all of one size
-    find_faces:FaceDetector,                      # any
+    find_faces:Callable,                      # any
     doubts:dict,           # filled before a frame is given: its number -> why it was not looked at
     changes:dict={},       # noqa: B006  only read: number -> what has changed in the stream, a cut
 ) -> Iterator[FrameDetections]:  # one a frame; its pts is its number
@@ -353,7 +360,7 @@ def detect_in_stream(
         small = thumbnail(frame)
         cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
         try:
-            found = detect_faces(find_faces, to_float(tensor_of(frame))[None])
+            found = detect_in_pixels(find_faces, frame[None])
             seen = split_by_frame(found.boxes, found.scores, number, [number], [cut])[0]
         except Exception as error:
             doubts[number] = f'{DETECTOR_FAILED}: {error}'

@@ -16,13 +16,11 @@ from itertools import islice, takewhile
 from secrets import randbits
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
-from ..faces import to_float, to_uint8
 from ..media_files import VideoError
-from ..models.baselines import mask, method_for_face
+from ..models.pixel_methods import PIXEL_METHODS, apply_method, method_for_face
+from ..pixels import sums_of_places
 from .detecting import CONTEXT_FRAMES, DETECTOR_FAILED
 from .frame_times import DAMAGED_FRAME, copy_timing, replacement_frame
 from .mask_shapes import (MaskShape, blend_shapes, boxes_with_margin, default_mask_shape,
@@ -34,7 +32,7 @@ from .tracking import FrameFaces, TrackedFace
 @dataclass(frozen=True)
 class MethodConfig:
     "How a face is hidden."
-    method:Callable=mask             # frames, boxes -> frames, as `baselines.BASELINES`
+    method:Callable=PIXEL_METHODS['mask']  # of `PIXEL_METHODS`, or frames, boxes -> frames, as `baselines.BASELINES`
     mask_shape:MaskShape|None=None   # enlargement, shape and feather; None: `mask_shapes.default_mask_shape`
     threads:int=1                    # that may call the method at the same time
 
@@ -42,7 +40,7 @@ class MethodConfig:
         if self.mask_shape is None: object.__setattr__(self, 'mask_shape', default_mask_shape(self.method))
 
     def for_face(self,
-        key:int,           # as for `baselines.method_for_face`
+        key:int,           # as for `pixel_methods.method_for_face`
     ) -> 'MethodConfig':   # the same, for one face
         "Noise, if any is drawn, stays with a face while it is tracked: a mean over frames tells no more than one."
         return replace(self, method=method_for_face(self.method, key))
@@ -50,18 +48,24 @@ class MethodConfig:
 MASK_CONFIG = MethodConfig()
 
 # %% ../../nbs/4_video/07_hiding.ipynb #8429bdf2
+def _to_bytes(
+    picture:np.ndarray,  # float32 in [0, 1]
+) -> np.ndarray:         # uint8
+    "Rounded to the nearest of 256 levels."
+    return (255*picture.clip(0, 1)).round().astype(np.uint8)
+
+
 def anonymize_region(
-    region:UInt8[Tensor, "3 h w"],  # RGB
-    boxes:list,                     # x1, y1, x2, y2 in pixels of the region, whole numbers
-    config:MethodConfig,            # method and shape
-) -> UInt8[Tensor, "3 h w"]:        # changed
+    region:UInt8[np.ndarray, "h w 3"],  # RGB
+    boxes:list,                         # x1, y1, x2, y2 in pixels of the region, whole numbers
+    config:MethodConfig,                # method and shape
+) -> UInt8[np.ndarray, "h w 3"]:        # changed
     "Hide the faces in a region of a frame."
-    frames, covered = to_float(region)[None], config.mask_shape
-    table = torch.tensor([[0, *box] for box in boxes])
-    room = boxes_with_margin(table, covered.feather, *region.shape[1:], covered.shape)
-    changed = config.method(frames, room).clamp(0, 1)
-    if unchanged_faces(frames, changed, table).any(): raise RuntimeError("the method left a face as it was")
-    return to_uint8(blend_shapes(frames, changed, table, covered.shape, covered.feather))[0]
+    picture, covered, table = region/np.float32(255), config.mask_shape, np.array(boxes)
+    room = boxes_with_margin(table, covered.feather, *region.shape[:2], covered.shape)
+    changed = apply_method(config.method, picture, room).clip(0, 1)
+    if unchanged_faces(picture, changed, table).any(): raise RuntimeError("the method left a face as it was")
+    return _to_bytes(blend_shapes(picture, changed, table, covered.shape, covered.feather))
 
 
 def _enlarge_to_pixels(
@@ -143,7 +147,7 @@ def _change_in_frame(
     frame,                 # of PyAV, of any pixel format; changed in place where it is planar
     boxes:list,            # whole pixels inside the frame
     mask_shape:MaskShape,  # what is changed around a box
-    change:Callable,       # region `(3, h, w)` in RGB and uint8, boxes in it -> the same, changed
+    change:Callable,       # region `(h, w, 3)` in RGB and uint8, boxes in it -> the same, changed
 ) -> object:               # the changed frame
     "Change the surroundings of boxes, and no sample elsewhere."
     import av
@@ -151,16 +155,14 @@ def _change_in_frame(
     frame = to_planar(frame)
     frame.make_writable()
     for box in boxes:
-        table = torch.tensor([[0, *box]])
-        room = boxes_with_margin(table, mask_shape.feather + 1, frame.height, frame.width,
-                                 mask_shape.shape)[0, 1:].tolist()
+        room = boxes_with_margin(np.array([box]), mask_shape.feather + 1, frame.height, frame.width,
+                                 mask_shape.shape)[0].tolist()
         x1, y1 = (v//4*4 for v in room[:2])
         x2, y2 = (min(limit, math.ceil(v/4)*4) for limit, v in zip((frame.width, frame.height), room[2:]))
         part, places = _cut_rectangle(frame, x1, y1, x2, y2)
-        region = torch.from_numpy(part.to_ndarray(format='rgb24')).permute(2, 0, 1)
         local = [(box[0] - x1, box[1] - y1, box[2] - x1, box[3] - y1)]
-        pixels = change(region, local).permute(1, 2, 0).contiguous().numpy()
-        back = av.VideoFrame.from_ndarray(pixels, format='rgb24').reformat(
+        pixels = change(part.to_ndarray(format='rgb24'), local)
+        back = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24').reformat(
             format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range)
         for (whole, bits), (small, _), place in zip(colour_planes(frame), colour_planes(back), places):
             plane_samples(whole, bits)[place] = plane_samples(small, bits)
@@ -226,9 +228,10 @@ def _pixelate_frame(
     pixels:np.ndarray,  # uint8 `(h, w, 3)`
 ) -> np.ndarray:        # the same size
     "The frame in sixteen pixels across."
-    small = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    small = torch.nn.functional.adaptive_avg_pool2d(small, (max(1, 16*pixels.shape[0]//pixels.shape[1]), 16))
-    return torch.nn.functional.interpolate(small, pixels.shape[:2])[0].permute(1, 2, 0).byte().numpy()
+    size = max(1, 16*pixels.shape[0]//pixels.shape[1]), 16
+    means = [total/count for total, count in (sums_of_places(plane, size) for plane in np.moveaxis(pixels, 2, 0))]
+    rows, columns = (np.arange(new)*old//new for old, new in zip(size, pixels.shape[:2]))
+    return np.stack(means, 2)[rows][:, columns].astype(np.uint8)
 
 
 def _change_whole_frame(
@@ -240,13 +243,12 @@ def _change_whole_frame(
 
 # %% ../../nbs/4_video/07_hiding.ipynb #fbk00002
 def _paint_region(
-    region:UInt8[Tensor, "3 h w"],  # RGB
-    boxes:list,                     # x1, y1, x2, y2 in pixels of the region, whole numbers
-) -> UInt8[Tensor, "3 h w"]:        # black there, in the shape of `MASK_CONFIG`
+    region:UInt8[np.ndarray, "h w 3"],  # RGB
+    boxes:list,                         # x1, y1, x2, y2 in pixels of the region, whole numbers
+) -> UInt8[np.ndarray, "h w 3"]:        # black there, in the shape of `MASK_CONFIG`
     "Paint over boxes."
-    frames, shape = to_float(region)[None], MASK_CONFIG.mask_shape
-    table = torch.tensor([[0, *box] for box in boxes])
-    return to_uint8(blend_shapes(frames, torch.zeros_like(frames), table, shape.shape, shape.feather))[0]
+    picture, shape = region/np.float32(255), MASK_CONFIG.mask_shape
+    return _to_bytes(blend_shapes(picture, np.zeros_like(picture), np.array(boxes), shape.shape, shape.feather))
 
 
 def _black_frame(
@@ -355,13 +357,13 @@ def render_frames(
 
 # %% ../../nbs/4_video/07_hiding.ipynb #4bb6b81e
 def hide_in_pixels(
-    frame:UInt8[Tensor, "3 h w"],       # RGB; not changed
+    frame:UInt8[np.ndarray, "h w 3"],   # RGB; not changed
     faces:Iterable[TrackedFace],        # to be hidden
     config:MethodConfig,                # method and shape
     secret:int,                         # of this run, from which each track's noise is drawn
-) -> UInt8[Tensor, "3 h w"]:            # the changed frame
+) -> UInt8[np.ndarray, "h w 3"]:        # the changed frame
     "Change the faces of one frame of a camera."
-    height, width = frame.shape[1:]
+    height, width = frame.shape[:2]
     for face in faces:
         boxes = _enlarge_to_pixels([face.box], config.mask_shape.enlarge, width, height)
         if boxes: frame = anonymize_region(frame, boxes, config.for_face(secret + face.track))
@@ -369,19 +371,18 @@ def hide_in_pixels(
 
 
 def cover_doubtful_pixels(
-    frame:UInt8[Tensor, "3 h w"],        # RGB
-    known:list,                          # boxes where faces may be, pixels; empty: anywhere
-    shown:UInt8[Tensor, "3 h w"]|None,   # the last frame that was certain
+    frame:UInt8[np.ndarray, "h w 3"],        # RGB
+    known:list,                              # boxes where faces may be, pixels; empty: anywhere
+    shown:UInt8[np.ndarray, "h w 3"]|None,   # the last frame that was certain
     on_doubt:str,                        # one of `VIDEO_ON_DOUBT`
     why:str,                             # for the message
     enlarge:float,                       # side of what is covered over the side of the box
-) -> UInt8[Tensor, "3 h w"]|None:        # what to show; None: nothing
+) -> UInt8[np.ndarray, "h w 3"]|None:        # what to show; None: nothing
     "As `cover_doubtful_frame`, for a camera."
     if on_doubt == 'stop': raise VideoError(f"stopped at the first doubt, as asked: {why}")
     if on_doubt == 'drop-frame': return None
-    if on_doubt == 'blur-frame':
-        return torch.from_numpy(_pixelate_frame(frame.permute(1, 2, 0).numpy())).permute(2, 0, 1)
+    if on_doubt == 'blur-frame': return _pixelate_frame(frame)
     if on_doubt == 'hold' and shown is not None: return shown
-    height, width = frame.shape[1:]
+    height, width = frame.shape[:2]
     boxes = _enlarge_to_pixels(known, enlarge, width, height) or [(0, 0, width, height)]
     return _paint_region(frame, boxes)

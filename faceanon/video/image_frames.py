@@ -9,10 +9,8 @@ __all__ = ['Area', 'ImageError', 'ImageFrame', 'to_rgb', 'to_rgb_bytes', 'merge_
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
 
 from .mask_shapes import MASK_GREY
 
@@ -51,13 +49,13 @@ def _part(
 def to_rgb(
     sheet:ImageFrame,                # a frame
     area:Area|None=None,             # the part that is wanted; None: all
-) -> Float[Tensor, "1 3 h w"]:       # RGB in [0, 1], alpha not looked at
+) -> Float[np.ndarray, "h w 3"]:     # float32, RGB in [0, 1], alpha not looked at
     "What a detector and a method see."
     colours, white = _part(sheet, area), _white_value(sheet.colours)
     if colours.ndim == 2: colours = colours[..., None].repeat(3, 2)
     if colours.shape[2] == 4:
         colours = np.asarray(Image.fromarray(np.ascontiguousarray(colours), 'CMYK').convert('RGB'))
-    return torch.from_numpy((colours/np.float32(white)).transpose(2, 0, 1)[None].copy())
+    return colours/np.float32(white)
 
 
 _STRIP_PIXELS = 2**20  # that are converted at a time
@@ -65,29 +63,26 @@ _STRIP_PIXELS = 2**20  # that are converted at a time
 
 def to_rgb_bytes(
     sheet:ImageFrame,              # a frame
-) -> UInt8[Tensor, "1 3 h w"]:     # RGB; a view where the frame has such colours
+) -> UInt8[np.ndarray, "h w 3"]:    # RGB; a view where the frame has such colours
     "The same in 8 bits, with memory for little more than the result."
     colours = sheet.colours
     height, width = colours.shape[:2]
-    if colours.dtype == np.uint8 and colours.shape[2:] == (3,): pixels = colours
-    else:
-        pixels, step = np.empty((height, width, 3), np.uint8), max(1, _STRIP_PIXELS//width)
-        for y in range(0, height, step):
-            strip = to_rgb(sheet, (0, y, width, min(height, y + step)))[0]
-            pixels[y:y + step] = strip.mul(255).round().byte().permute(1, 2, 0).numpy()
-    pixels = pixels if pixels.flags.writeable else pixels.copy()
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    if colours.dtype == np.uint8 and colours.shape[2:] == (3,): return colours
+    pixels, step = np.empty((height, width, 3), np.uint8), max(1, _STRIP_PIXELS//width)
+    for y in range(0, height, step):
+        pixels[y:y + step] = (255*to_rgb(sheet, (0, y, width, min(height, y + step)))).round()
+    return pixels
 
 # %% ../../nbs/4_video/25_image_frames.ipynb #02814d50
 def merge_changes(
     sheet:ImageFrame,                  # a frame
-    before:Float[Tensor, "1 3 h w"],   # `to_rgb(sheet, area)`
-    after:Float[Tensor, "1 3 h w"],    # the same where nothing was covered
+    before:Float[np.ndarray, "h w 3"], # `to_rgb(sheet, area)`
+    after:Float[np.ndarray, "h w 3"],  # the same where nothing was covered
     area:Area|None=None,               # where they are from; None: all
 ) -> np.ndarray:                       # colours of the area, those of `after` where it differs from `before`
     "Convert what changed back into the frame's own colours."
-    at = (before != after).any(1)[0].cpu().numpy()
-    rgb, white = after[0].permute(1, 2, 0).cpu().numpy()[at], _white_value(sheet.colours)
+    at = (before != after).any(2)
+    rgb, white = after[at], _white_value(sheet.colours)
     if sheet.colours.ndim == 2: new = rgb @ np.float32([.299, .587, .114])
     elif sheet.colours.shape[2] == 4:
         bytes_ = (255*rgb[None]).round().astype(np.uint8)
@@ -103,7 +98,7 @@ def grey_out(
 ) -> ImageFrame:       # of the same size, all grey and opaque
     "A frame of which nothing may be seen."
     one = to_rgb(sheet, (0, 0, 1, 1))
-    grey = merge_changes(sheet, one - 2, torch.full_like(one, MASK_GREY), (0, 0, 1, 1))
+    grey = merge_changes(sheet, one - 2, np.full_like(one, MASK_GREY), (0, 0, 1, 1))
     alpha = None if sheet.alpha is None else np.full_like(sheet.alpha, np.iinfo(sheet.alpha.dtype).max)
     return replace(sheet, colours=np.broadcast_to(grey, sheet.colours.shape).copy(), alpha=alpha)
 

@@ -10,12 +10,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from PIL import Image
-from torch import Tensor
 
-from ..faces import enlarge_boxes
+from ..pixels import enlarge_pixel_boxes
 from .image_frames import Area, ImageFrame, merge_changes, to_rgb
 from .mask_shapes import (AnonymizeFunction, MaskShape, anonymize_in_boxes, boxes_with_margin,
                                         default_mask_shape, shape_weights)
@@ -41,7 +39,7 @@ def _separate_areas(
 
 def hide_in_frame(
     sheet:ImageFrame,               # not changed
-    boxes:Int[Tensor, "n 5"],       # rows `[0, x1, y1, x2, y2]` inside the frame
+    boxes:Int[np.ndarray, "n 4"],   # x1, y1, x2, y2 inside the frame
     method:AnonymizeFunction,       # as in `BASELINES`
     mask_shape:MaskShape|None,      # how faces are covered; None: `default_mask_shape`
 ) -> tuple[ImageFrame, int]:        # a copy; boxes that were greyed because nothing had changed
@@ -50,20 +48,20 @@ def hide_in_frame(
     shape, failed = mask_shape or default_mask_shape(method), 0
     if height*width <= _WHOLE_PIXELS: areas = [(0, 0, width, height)]
     else:
-        wide = enlarge_boxes(boxes, shape.enlarge, height, width)
+        wide = enlarge_pixel_boxes(boxes, shape.enlarge, height, width)
         # a pixel more, so that rounding in an area is as in the frame
         rooms = boxes_with_margin(wide, shape.feather + 1, height, width, shape.shape)
-        areas = _separate_areas([tuple(room) for room in rooms[:, 1:].tolist()])
+        areas = _separate_areas([tuple(room) for room in rooms.tolist()])
     colours = sheet.colours.copy()
     for x1, y1, x2, y2 in areas:
-        inside = (boxes[:, 1] >= x1) & (boxes[:, 2] >= y1) & (boxes[:, 3] <= x2) & (boxes[:, 4] <= y2)
-        moved = boxes[inside] - boxes.new_tensor([0, x1, y1, x1, y1])
+        inside = (boxes[:, :2] >= [x1, y1]).all(1) & (boxes[:, 2:] <= [x2, y2]).all(1)
+        moved = boxes[inside] - [x1, y1, x1, y1]
         work = _hide_whole if (x2 - x1)*(y2 - y1) <= _WHOLE_PIXELS else _hide_shrunk
         failed += work(sheet, colours, (x1, y1, x2, y2), moved, method, shape)
     return replace(sheet, colours=colours), failed
 
 # %% ../../nbs/4_video/28_image_hiding.ipynb #0533d076
-def _hide_whole(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:Tensor, method:AnonymizeFunction,
+def _hide_whole(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:np.ndarray, method:AnonymizeFunction,
                 shape:MaskShape) -> int:
     "Change an area of `colours`."
     x1, y1, x2, y2 = area
@@ -73,39 +71,38 @@ def _hide_whole(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:Tensor, m
     return int(failed.sum())
 
 # %% ../../nbs/4_video/28_image_hiding.ipynb #2108fb5c
-def _hide_shrunk(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:Tensor, method:AnonymizeFunction,
+def _hide_shrunk(sheet:ImageFrame, colours:np.ndarray, area:Area, boxes:np.ndarray, method:AnonymizeFunction,
                  shape:MaskShape) -> int:
     "Change an area of `colours` through a smaller copy."
     x1, y1, x2, y2 = area
     height, width = y2 - y1, x2 - x1
     small = _shrunk(sheet, area, math.ceil(math.sqrt(height*width/_WHOLE_PIXELS)))
-    size = small.shape[3], small.shape[2]
-    scale = torch.tensor([size[0]/width, size[1]/height]*2, dtype=torch.float64)
-    wide = enlarge_boxes(boxes, shape.enlarge, height, width)
-    room = boxes_with_margin(wide, shape.feather + 1, height, width, shape.shape)[:, 1:].double()*scale
-    room = torch.cat([boxes[:, :1], room[:, :2].floor().long(), room[:, 2:].ceil().long()], 1)
-    room = enlarge_boxes(room, 1, *size[::-1])
+    size = small.shape[1::-1]
+    wide = enlarge_pixel_boxes(boxes, shape.enlarge, height, width)
+    room = boxes_with_margin(wide, shape.feather + 1, height, width, shape.shape)*([size[0]/width, size[1]/height]*2)
+    room = np.concatenate([np.floor(room[:, :2]), np.ceil(room[:, 2:])], 1).astype(np.int64)
+    room = enlarge_pixel_boxes(room, 1, *size[::-1])
     after, failed = anonymize_in_boxes(small, room, method, MaskShape(1, 'box', 0))
-    changed = Image.fromarray(after[0].mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
+    changed = Image.fromarray((255*after).round().astype(np.uint8))
     for top in range(0, height, _STRIP_ROWS):
         bottom = min(height, top + _STRIP_ROWS)
         rows = (0, top*size[1]/height, size[0], bottom*size[1]/height)
-        strip = np.asarray(changed.resize((width, bottom - top), Image.Resampling.BILINEAR, rows))
-        strip = torch.from_numpy(strip.copy()).permute(2, 0, 1)[None].float()/255
-        through = torch.zeros(bottom - top, width)
-        for _, *box in wide.tolist():
-            through = through.maximum(shape_weights(box, [0, top, width, bottom], shape.shape, shape.feather))
+        strip = np.asarray(changed.resize((width, bottom - top), Image.Resampling.BILINEAR, rows))/np.float32(255)
+        through = np.zeros((bottom - top, width, 1), np.float32)
+        for box in wide.tolist():
+            weights = shape_weights(box, [0, top, width, bottom], shape.shape, shape.feather)
+            np.maximum(through[..., 0], weights, out=through[..., 0])
         place = (x1, y1 + top, x2, y1 + bottom)
         before = to_rgb(sheet, place)
-        inner = torch.where(through == 1, strip, before + through*(strip - before))
-        mixed = torch.where(through == 0, before, inner)
+        inner = np.where(through == 1, strip, before + through*(strip - before))
+        mixed = np.where(through == 0, before, inner)
         colours[y1 + top:y1 + bottom, x1:x2] = merge_changes(sheet, before, mixed, place)
     return int(failed.sum())
 
 
-def _shrunk(sheet:ImageFrame, area:Area, step:int) -> Tensor:
+def _shrunk(sheet:ImageFrame, area:Area, step:int) -> np.ndarray:
     "Each `step`th pixel of an area, RGB in [0, 1], made strip by strip."
     x1, y1, x2, y2 = area
-    rows = [to_rgb(sheet, (x1, y, x2, min(y2, y + _STRIP_ROWS*step)))[..., ::step, ::step]
+    rows = [to_rgb(sheet, (x1, y, x2, min(y2, y + _STRIP_ROWS*step)))[::step, ::step]
             for y in range(y1, y2, _STRIP_ROWS*step)]
-    return torch.cat(rows, 2)
+    return np.concatenate(rows)

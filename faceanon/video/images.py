@@ -8,14 +8,13 @@ __all__ = ['IMAGE_ON_DOUBT', 'IMAGE_DETECTOR_SETTINGS', 'anonymize_image']
 # %% ../../nbs/4_video/04_images.ipynb #3c93c04b
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from ..atomic import atomic_write
-from ..faces import FaceDetector
-from ..models.baselines import StochasticMethod, mask
-from ..models.face_detectors import CenterFace, detect_faces
+from ..models.face_detectors import CenterFace, detect_in_pixels
+from ..models.pixel_methods import PIXEL_METHODS, StochasticMethod
 from .animations import hide_in_animation
 from .image_files import ANIMATION_FORMATS, ImageFile, encode_image_file, image_format, read_image_file
 from .image_frames import ImageError, ImageFrame, grey_out, to_rgb_bytes
@@ -53,14 +52,14 @@ IMAGE_DETECTOR_SETTINGS = dict(threshold=.2, turned=True)  # of CenterFace; a pi
 
 def _hide_in_still(
     sheet:ImageFrame,             # the only frame, or a page of several
-    find_faces:FaceDetector,      # any
+    find_faces:Callable,      # any
     method:AnonymizeFunction,     # as in `BASELINES`
     mask_shape:MaskShape|None,    # how faces are covered
 ) -> tuple:                       # the frame; boxes found; how many were greyed
     "Detect and cover."
-    boxes = detect_faces(find_faces, to_rgb_bytes(sheet)).boxes.cpu()
+    boxes = detect_in_pixels(find_faces, to_rgb_bytes(sheet)[None]).boxes[:, 1:]
     done, failed = hide_in_frame(sheet, boxes, method, mask_shape)
-    return done, boxes[:, 1:].tolist(), failed
+    return done, boxes.tolist(), failed
 
 # %% ../../nbs/4_video/04_images.ipynb #2372dffb
 def _hide_in_pages(
@@ -81,8 +80,8 @@ def _hide_in_pages(
 def anonymize_image(
     path:str|Path,                         # one of `IMAGE_FORMATS`
     out:str|Path,                          # of the same format; never `path` itself
-    method:AnonymizeFunction=mask,         # as in `BASELINES`
-    find_faces:FaceDetector|None=None,     # asked frame by frame; None: CenterFace
+    method:AnonymizeFunction=PIXEL_METHODS['mask'],  # of `PIXEL_METHODS`, or as in `BASELINES`
+    find_faces:Callable|None=None,     # asked frame by frame; None: CenterFace
     mask_shape:MaskShape|None=None,        # how faces are covered; None: the whole head for the mask, else the box
     on_doubt:str='mask',      # if detector or method fail: 'mask' the whole frame grey, or 'stop' and write nothing
     keep_metadata:bool=False,              # times, settings of the camera, copyright; never what may hold a picture

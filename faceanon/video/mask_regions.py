@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw
-from torch import Tensor
 
 from .hiding import colour_planes, plane_samples, to_planar
 from .image_frames import ImageFrame
@@ -104,13 +102,13 @@ def paint_regions(
 
 # %% ../../nbs/4_video/34_mask_regions.ipynb #mrg00012
 def paint_pixels(
-    frame:UInt8[Tensor, "3 h w"],   # RGB
-    regions:Iterable,               # of points, pixels of the frame
-) -> UInt8[Tensor, "3 h w"]:        # a copy where there are regions
+    frame:UInt8[np.ndarray, "h w 3"], # RGB
+    regions:Iterable,                 # of points, pixels of the frame
+) -> UInt8[np.ndarray, "h w 3"]:      # a copy where there are regions
     "Hide regions in a frame of a camera."
     regions = tuple(regions)
     if not regions: return frame
-    return frame.masked_fill(torch.from_numpy(_region_pixels(regions, *frame.shape[1:])), 0)
+    return np.where(_region_pixels(regions, *frame.shape[:2])[..., None], np.uint8(0), frame)
 
 
 def paint_sheet(

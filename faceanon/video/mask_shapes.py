@@ -11,18 +11,17 @@ __all__ = ['AnonymizeFunction', 'MASK_SHAPES', 'MASK_GREY', 'HEAD_SHAPE', 'shape
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
 
-from ..faces import FaceDetector, check_boxes, check_images, enlarge_boxes
-from ..models.baselines import change_in_boxes, mask
-from ..models.face_detectors import CenterFace, detect_faces
+from ..models.face_detectors import CenterFace, detect_in_pixels
+from ..models.pixel_methods import PIXEL_METHODS, apply_method, change_in_picture
+from ..pixels import enlarge_pixel_boxes
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #7ca948fb
-AnonymizeFunction = Callable[[Tensor, Tensor], Tensor]  # frames (b, 3, h, w) in [0, 1], boxes (n, 5) int64 -> frames
+AnonymizeFunction = Callable  # a `PixelMethod`, or frames `(b, 3, h, w)` in [0, 1], boxes `(n, 5)` int64 -> frames
 MASK_SHAPES = ('box', 'ellipse')
 MASK_GREY = .5
 
@@ -32,55 +31,51 @@ def shape_weights(
     area:list[int],  # x1, y1, x2, y2 of the part of the frame that is wanted
     shape:str,       # 'box', or 'ellipse': the one through the box's four corners
     feather:int=0,   # pixels outside the shape over which it fades, at least 0
-) -> Float[Tensor, "h w"]:  # of `area`: 1 inside the shape, 0 from `feather` pixels on, linear in between
+) -> Float[np.ndarray, "h w"]:  # float32, of `area`: 1 inside the shape, 0 from `feather` pixels on, linear in between
     "How much of a change is let through at each pixel."
     x1, y1, x2, y2 = box
-    x = torch.arange(area[0], area[2])[None] + .5 - (x1 + x2)/2
-    y = torch.arange(area[1], area[3])[:, None] + .5 - (y1 + y2)/2
-    half = ((x2 - x1)/2, (y2 - y1)/2) if shape == 'box' else ((x2 - x1)/2**.5, (y2 - y1)/2**.5)
-    if shape == 'box': outside = torch.hypot((x.abs() - half[0]).clamp(min=0), (y.abs() - half[1]).clamp(min=0))
+    x = np.arange(area[0], area[2], dtype=np.float32)[None] + np.float32(.5 - (x1 + x2)/2)
+    y = np.arange(area[1], area[3], dtype=np.float32)[:, None] + np.float32(.5 - (y1 + y2)/2)
+    half = np.float32(((x2 - x1)/2, (y2 - y1)/2) if shape == 'box' else ((x2 - x1)/2**.5, (y2 - y1)/2**.5))
+    if shape == 'box': outside = np.hypot((np.abs(x) - half[0]).clip(0), (np.abs(y) - half[1]).clip(0))
     else:
-        far = torch.hypot(x/half[0], y/half[1])
-        outside = torch.hypot(x, y)*(1 - 1/far.clamp(min=1))
-    return (outside <= 0).float() if feather == 0 else (1 - outside/feather).clamp(0, 1)
+        far = np.hypot(x/half[0], y/half[1])
+        outside = np.hypot(x, y)*(1 - 1/far.clip(1))
+    return (outside <= 0).astype(np.float32) if feather == 0 else (1 - outside/feather).clip(0, 1)
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #6c238523
 def boxes_with_margin(
-    boxes:Int[Tensor, "n 5"],  # rows `[frame, x1, y1, x2, y2]`
-    by:int,                    # pixels on each side, at least 0
-    height:int,                # of the frames
-    width:int,                 # of the frames
-    shape:str='box',           # one of `MASK_SHAPES`
-) -> Int[Tensor, "n 5"]:       # clipped to the frame
+    boxes:Int[np.ndarray, "n 4"],  # x1, y1, x2, y2
+    by:int,                        # pixels on each side, at least 0
+    height:int,                    # of the frame
+    width:int,                     # of the frame
+    shape:str='box',               # one of `MASK_SHAPES`
+) -> Int[np.ndarray, "n 4"]:       # clipped to the frame
     "Boxes that contain a shape and its feather."
-    sides = (boxes[:, 3:] - boxes[:, 1:3])*(shape == 'ellipse')
-    by = by + (sides.double()*(2**.5 - 1)/2).ceil().long()
-    end = (boxes[:, 3:] + by).minimum(boxes.new_tensor([width, height]))
-    return torch.cat([boxes[:, :1], (boxes[:, 1:3] - by).clamp(min=0), end], 1)
+    sides = (boxes[:, 2:] - boxes[:, :2])*(shape == 'ellipse')
+    by = by + np.ceil(sides*((2**.5 - 1)/2)).astype(np.int64)
+    return np.concatenate([(boxes[:, :2] - by).clip(0), np.minimum(boxes[:, 2:] + by, [width, height])], 1)
 
 
 def blend_shapes(
-    frames:Float[Tensor, "b 3 h w"],   # RGB in [0, 1]; not changed
-    changed:Float[Tensor, "b 3 h w"],  # what a method made of them, at least within `boxes_with_margin` of the boxes
-    boxes:Int[Tensor, "n 5"],          # rows `[frame, x1, y1, x2, y2]` inside the frames, int64
-    shape:str='box',                   # one of `MASK_SHAPES`
-    feather:int=0,                     # pixels around the shape over which the change fades
-) -> Float[Tensor, "b 3 h w"]:         # a copy: `changed` inside the shapes, `frames` bit for bit beyond the feather
-    "Blend a change into the frames where the faces are."
+    frame:Float[np.ndarray, "h w 3"],    # RGB in [0, 1]; not changed
+    changed:Float[np.ndarray, "h w 3"],  # what a method made of it, at least within `boxes_with_margin` of the boxes
+    boxes:Int[np.ndarray, "n 4"],        # x1, y1, x2, y2 inside the frame, int64
+    shape:str='box',                     # one of `MASK_SHAPES`
+    feather:int=0,                       # pixels around the shape over which the change fades
+) -> Float[np.ndarray, "h w 3"]:         # a copy: `changed` inside the shapes, `frame` bit for bit beyond the feather
+    "Blend a change into a frame where the faces are."
     if shape not in MASK_SHAPES: raise ValueError(f"shape must be one of {', '.join(MASK_SHAPES)}, got {shape!r}")
     if feather < 0: raise ValueError(f"feather must be at least 0 pixels, got {feather}")
-    if changed.shape != frames.shape:
-        raise ValueError(f"changed must be {tuple(frames.shape)}, got {tuple(changed.shape)}")
-    check_boxes(boxes, *frames.shape[2:], len(frames))
-    height, width = frames.shape[2:]
-    through = frames.new_zeros(len(frames), 1, height, width)
-    rooms = boxes_with_margin(boxes, feather, height, width, shape)
-    for (i, *box), (_, *area) in zip(boxes.tolist(), rooms.tolist()):
-        part = through[i, 0, area[1]:area[3], area[0]:area[2]]
-        part.copy_(part.maximum(shape_weights(box, area, shape, feather).to(part)))
-    if not feather: return torch.where(through == 1, changed, frames)
-    mixed = frames + through*(changed - frames)
-    return torch.where(through == 0, frames, torch.where(through == 1, changed, mixed))
+    if changed.shape != frame.shape: raise ValueError(f"changed must be {frame.shape}, got {changed.shape}")
+    height, width = frame.shape[:2]
+    through = np.zeros((height, width, 1), np.float32)
+    for box, area in zip(boxes.tolist(), boxes_with_margin(boxes, feather, height, width, shape).tolist()):
+        part = through[area[1]:area[3], area[0]:area[2], 0]
+        np.maximum(part, shape_weights(box, area, shape, feather), out=part)
+    if not feather: return np.where(through == 1, changed, frame)
+    mixed = frame + through*(changed - frame)
+    return np.where(through == 0, frame, np.where(through == 1, changed, mixed))
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #8ecb152f
 @dataclass(frozen=True)
@@ -104,73 +99,74 @@ def default_mask_shape(
     method:AnonymizeFunction,  # any
 ) -> MaskShape:                # `HEAD_SHAPE` for the mask, else the plain box
     "The shape of what is covered where none is named."
-    return HEAD_SHAPE if method is mask else MaskShape()
+    named = getattr(method, '__module__', ''), getattr(method, '__name__', '')
+    masks = method is PIXEL_METHODS['mask'] or named == ('faceanon.models.baselines', 'mask')
+    return HEAD_SHAPE if masks else MaskShape()
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #b5c1dc6d
 def unchanged_faces(
-    frames:Float[Tensor, "b 3 h w"],   # before
-    changed:Float[Tensor, "b 3 h w"],  # after
-    boxes:Int[Tensor, "n 5"],          # rows `[frame, x1, y1, x2, y2]`
-) -> Bool[Tensor, "n"]:                # True: as good as unchanged, and the box is not of one colour
+    frame:Float[np.ndarray, "h w 3"],    # before
+    changed:Float[np.ndarray, "h w 3"],  # after
+    boxes:Int[np.ndarray, "n 4"],        # x1, y1, x2, y2
+) -> Bool[np.ndarray, "n"]:              # True: as good as unchanged, and the box is not of one colour
     "Faces that a method did not change: mean difference below half of one of 256 levels."
     rows = []
-    for i, x1, y1, x2, y2 in boxes.tolist():
-        before, after = (f[i, :, y1:y2, x1:x2] for f in (frames, changed))
-        same = (before - after).abs().mean() < .5/255
-        rows.append(same and (after.amax((1, 2)) - after.amin((1, 2))).max() >= 8/255)  # else nothing is seen
-    return torch.tensor(rows, dtype=torch.bool)
+    for x1, y1, x2, y2 in boxes.tolist():
+        before, after = (f[y1:y2, x1:x2] for f in (frame, changed))
+        same = np.abs(before - after).mean() < .5/255
+        rows.append(same and (after.max((0, 1)) - after.min((0, 1))).max() >= 8/255)  # else nothing is seen
+    return np.array(rows, bool)
 
 
 def _mask_grey(
-    frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-    boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
-) -> Float[Tensor, "b 3 h w"]:        # a copy with every box in one grey
+    frame:Float[np.ndarray, "h w 3"],  # RGB in [0, 1]
+    boxes:Int[np.ndarray, "n 4"],      # x1, y1, x2, y2
+) -> Float[np.ndarray, "h w 3"]:       # a copy with every box in one grey
     "The mask that is used where another method fails."
-    return change_in_boxes(frames, boxes, lambda face: torch.full_like(face, MASK_GREY))
+    return change_in_picture(frame, boxes, lambda face: np.full_like(face, MASK_GREY))
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #0b54fe9a
 def anonymize_in_boxes(
-    frames:Float[Tensor, "b 3 h w"],   # RGB in [0, 1]; not changed
-    boxes:Int[Tensor, "n 5"],          # as detected: rows `[frame, x1, y1, x2, y2]` inside the frames
-    method:AnonymizeFunction=mask,     # as in `BASELINES`
+    frame:Float[np.ndarray, "h w 3"],  # RGB in [0, 1]; not changed
+    boxes:Int[np.ndarray, "n 4"],      # as detected: x1, y1, x2, y2 inside the frame
+    method:AnonymizeFunction=PIXEL_METHODS['mask'],  # of `PIXEL_METHODS`, or as in `BASELINES`
     mask_shape:MaskShape|None=None,    # how they are covered; None: `default_mask_shape`
-) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "n"]]:  # a copy; which boxes were greyed because nothing had changed
+) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "n"]]:  # a copy; which boxes were greyed: nothing had changed
     "Enlarge boxes, change them, check the change, blend it in. ValueError: the method returned something else."
-    height, width = frames.shape[2:]
+    height, width = frame.shape[:2]
     mask_shape = mask_shape or default_mask_shape(method)
-    check_boxes(boxes, height, width, len(frames))
-    if not len(boxes): return frames.clone(), torch.zeros(0, dtype=torch.bool)
-    wide = enlarge_boxes(boxes, mask_shape.enlarge, height, width)
+    if not len(boxes): return frame.copy(), np.zeros(0, bool)
+    wide = enlarge_pixel_boxes(boxes, mask_shape.enlarge, height, width)
     room = boxes_with_margin(wide, mask_shape.feather, height, width, mask_shape.shape)
-    with torch.no_grad(): changed = method(frames, room)
-    if getattr(changed, 'shape', None) != frames.shape:
-        got = getattr(changed, 'shape', type(changed).__name__)
-        raise ValueError(f"the method must give frames {tuple(frames.shape)}, got {got}")
-    check_images(changed, "the method's frames")
-    failed = unchanged_faces(frames, changed, wide)
-    changed = _mask_grey(changed, room[failed]).clamp(0, 1)
-    return blend_shapes(frames, changed, wide, mask_shape.shape, mask_shape.feather), failed
+    changed = apply_method(method, frame, room)
+    if changed.min() < -1e-4 or changed.max() > 1 + 1e-4:
+        raise ValueError("the method's frames must be finite and in [0, 1], got values from "
+                         f"{changed.min():.4g} to {changed.max():.4g}")
+    failed = unchanged_faces(frame, changed, wide)
+    changed = _mask_grey(changed, room[failed]).clip(0, 1)
+    return blend_shapes(frame, changed, wide, mask_shape.shape, mask_shape.feather), failed
 
 # %% ../../nbs/4_video/01_mask_shapes.ipynb #25d19634
-def default_face_detector() -> FaceDetector:  # with `detect`, `detect_uint8` and `release_memory`
+def default_face_detector() -> CenterFace:  # with `detect`, `detect_uint8` and `release_memory`
     "The detector that is used where none is named."
     return CenterFace(threshold=.15, min_side=480)
 
 
 def anonymize_pixels(
-    pixels:np.ndarray|UInt8[Tensor, "3 h w"],  # uint8 RGB, 0 to 255: an array `(h, w, 3)` or a tensor `(3, h, w)`
-    method:AnonymizeFunction=mask,             # as in `BASELINES`
-    find_faces:FaceDetector|None=None,         # asked with one frame; None: `default_face_detector`
-    mask_shape:MaskShape|None=None,            # how faces are covered; None: `default_mask_shape`
-) -> np.ndarray|UInt8[Tensor, "3 h w"]:        # of the same kind, bit-equal away from the faces
+    pixels:UInt8[np.ndarray, "h w 3"]|UInt8[Any, "3 h w"],  # RGB: an array `(h, w, 3)` or a tensor `(3, h, w)`
+    method:AnonymizeFunction=PIXEL_METHODS['mask'],         # of `PIXEL_METHODS`, or as in `BASELINES`
+    find_faces:Callable|None=None,                          # asked with one frame; None: `default_face_detector`
+    mask_shape:MaskShape|None=None,                         # how faces are covered; None: `default_mask_shape`
+) -> UInt8[np.ndarray, "h w 3"]|UInt8[Any, "3 h w"]:        # of the same kind, bit-equal away from the faces
     "Cover every face of one picture."
-    wanted = (pixels.dtype, pixels.ndim) in {(np.dtype(np.uint8), 3), (torch.uint8, 3)}
-    tensor = isinstance(pixels, Tensor)
-    if not wanted or pixels.shape[0 if tensor else 2] != 3 or 0 in pixels.shape:
+    tensor = hasattr(pixels, 'detach')
+    picture = pixels.detach().cpu().numpy().transpose(1, 2, 0) if tensor and pixels.ndim == 3 else pixels
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape or picture.dtype != np.uint8:
         raise ValueError("pixels must be uint8 RGB, an array (h, w, 3) or a tensor (3, h, w), "
                          f"got {type(pixels).__name__} {pixels.dtype} {tuple(pixels.shape)}")
-    frames = (pixels if tensor else torch.tensor(pixels).permute(2, 0, 1))[None].float()/255
-    boxes = detect_faces(find_faces or default_face_detector(), frames).boxes
-    out = anonymize_in_boxes(frames, boxes, method, mask_shape)[0][0]
-    out = (255*out).round().to(torch.uint8)
-    return out if tensor else out.permute(1, 2, 0).cpu().numpy()
+    boxes = detect_in_pixels(find_faces or default_face_detector(), picture[None]).boxes[:, 1:]
+    out = anonymize_in_boxes(picture/np.float32(255), boxes, method, mask_shape)[0]
+    out = (255*out).round().astype(np.uint8)
+    if not tensor: return out
+    import torch
+    return torch.from_numpy(np.array(out.transpose(2, 0, 1), order='C')).to(pixels.device)

@@ -7,14 +7,14 @@ __all__ = ['VIDEO_DETECTOR_SETTINGS', 'detector_from_option', 'SelectiveDetector
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse02
 from collections.abc import Callable
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Int, UInt8
 
-from ..faces import align_faces, to_float
-from ..models.face_detectors import (CenterFace, Detections, YuNet, detect_faces,
-                                            detect_frame_by_frame, surely_other_person, surely_same_person)
-from ..models.mobilefacenet import load_mobilefacenet
+from ..models.detections import Detections
+from ..models.face_detectors import (CenterFace, YuNet, detect_in_pixels, surely_other_person,
+                                            surely_same_person)
 from .image_files import read_image_file
 from .image_frames import to_rgb_bytes
 from .inputs import UsageProblem
@@ -39,40 +39,66 @@ def detector_from_option(
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07
 def _aligned_face(
-    frame:Tensor,      # `(1, 3, h, w)`, uint8 or in [0, 1]
-    landmarks:Tensor,  # `(5, 2)`, x, y in pixels of the frame
-) -> Tensor:           # `(1, 3, 112, 112)`, in [0, 1]
+    frame:UInt8[np.ndarray, "h w 3"],      # RGB
+    landmarks:Float[np.ndarray, "5 2"],    # x, y in pixels of the frame
+) -> Float[Any, "1 3 112 112"]:            # a tensor in [0, 1]
     "One face as a recognizer wants it; only its surroundings become floats."
-    low, high = landmarks.amin(0), landmarks.amax(0)
-    room, limit = 3*(high - low).max() + 8, landmarks.new_tensor(frame.shape[:1:-1])
-    x1, y1 = (low - room).floor().clamp(min=0).minimum(limit - 1).long().tolist()
-    x2, y2 = (high + room).ceil().minimum(limit).long().tolist()
-    part = frame[..., y1:max(y2, y1 + 1), x1:max(x2, x1 + 1)].cpu()
-    part = to_float(part) if part.dtype == torch.uint8 else part
-    return align_faces(part, landmarks[None] - landmarks.new_tensor([x1, y1]), (112, 112))
+    import torch
+
+    from faceanon.faces import align_faces, tensor_of, to_float
+    low, high = landmarks.min(0), landmarks.max(0)
+    room, limit = 3*(high - low).max() + 8, np.array(frame.shape[1::-1])
+    x1, y1 = np.minimum(np.floor(low - room).clip(0), limit - 1).astype(int).tolist()
+    x2, y2 = np.minimum(np.ceil(high + room), limit).astype(int).tolist()
+    part = to_float(tensor_of(frame[y1:max(y2, y1 + 1), x1:max(x2, x1 + 1)]))[None]
+    return align_faces(part, torch.from_numpy(np.float32(landmarks - [x1, y1]))[None], (112, 112))
 
 
-def _find_in(detector:Callable, frames:Tensor, whole:int|None) -> Detections:
+def _find_in(detector:Callable, frames:np.ndarray, whole:int|None) -> Detections:
     "In frames, or in parts of frames whose longer side is `whole`."
-    part = whole is not None and hasattr(detector, 'detect_uint8')
-    return detector.detect_uint8(frames, whole) if part else detect_frame_by_frame(detector, frames)
+    return detect_in_pixels(detector, frames, whole if hasattr(detector, 'detect_uint8') else None)
 
 
-def _split_faces(frames:Tensor, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> tuple:
+def _split_faces(frames:np.ndarray, found:Detections, roi:tuple|None, min_face:float, stays:Callable|None) -> tuple:
     "Faces to be hidden, and faces that stay visible, by the rules of `SelectiveDetector`."
-    box, hide = found.boxes[:, 1:], torch.ones(len(found.boxes), dtype=torch.bool)
-    hide &= (box[:, 2:] - box[:, :2]).amax(1) >= min_face
-    if roi: hide &= (box[:, :2] < box.new_tensor(roi[2:])).all(1) & (box[:, 2:] > box.new_tensor(roi[:2])).all(1)
+    box, hide = found.boxes[:, 1:], np.ones(len(found.boxes), bool)
+    hide &= (box[:, 2:] - box[:, :2]).max(1, initial=0) >= min_face
+    if roi: hide &= (box[:, :2] < roi[2:]).all(1) & (box[:, 2:] > roi[:2]).all(1)
     if stays:
-        for i in (hide & found.landmarks.isfinite().all(2).all(1)).nonzero()[:, 0].tolist():
-            n = int(found.boxes[i, 0])
-            hide[i] = not stays(_aligned_face(frames[n:n+1], found.landmarks[i]))[0]
+        for i in np.flatnonzero(hide & np.isfinite(found.landmarks).all((1, 2))):
+            hide[i] = not stays(_aligned_face(frames[found.boxes[i, 0]], found.landmarks[i]))[0]
     return found[hide], found[~hide]
 
+# %% ../../nbs/4_video/18_selection.ipynb #vbse07c
+class _SelectiveAnswers:
+    "Three ways to ask; `_choose` looks."
+    def detect(self,
+        frames:Float[Any, "b 3 h w"],  # a tensor in [0, 1]; seen in eight bits
+    ) -> Detections:                   # tensors: faces to be hidden
+        "Find faces, without those that stay visible."
+        from faceanon.faces import to_uint8
+        return self.detect_uint8(to_uint8(frames))
+
+    def detect_uint8(self,
+        frames:UInt8[np.ndarray, "b h w 3"]|UInt8[Any, "b 3 h w"],  # RGB, as a video has them: an array, or a tensor
+        whole:int|None=None,  # longer side of the frames these are cut out of, pixels; None: they are whole
+    ) -> Detections:          # faces to be hidden; arrays for an array, tensors for a tensor
+        "The same for bytes."
+        if isinstance(frames, np.ndarray): return self._choose(frames, whole)
+        return self._choose(np.ascontiguousarray(frames.cpu().numpy().transpose(0, 2, 3, 1)), whole).tensors()
+
+    def __call__(self,
+        frames:Float[Any, "b 3 h w"],  # a tensor in [0, 1]
+    ) -> Int[Any, "n 5"]:              # a tensor, rows `[frame, x1, y1, x2, y2]`, int64
+        "Boxes of the faces to be hidden."
+        return self.detect(frames).boxes
+
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07b
-class SelectiveDetector:
+class SelectiveDetector(_SelectiveAnswers):
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
-    keeps_frame_order, kept, kept_count = True, None, 0  # faces left out at the last call; how many at all calls so far
+    keeps_frame_order = True    # whatever the detector does, see `detect_frame_by_frame`
+    takes_arrays = True         # whatever the detector takes, see `detect_in_pixels`
+    kept, kept_count = None, 0  # faces left out at the last call, as `Detections`; how many at all calls so far
 
     def __init__(self,
         detector:Callable,                          # any
@@ -83,33 +109,15 @@ class SelectiveDetector:
         self.find, self.roi, self.min_face, self.stays = detector, roi, min_face, stays
         self.__name__ = getattr(detector, '__name__', type(detector).__name__)  # its name in the list of faces
 
-    def detect(self,
-        frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
-    ) -> Detections:    # faces to be hidden
-        "Find faces, without those that stay visible."
-        return self._choose(frames, detect_frame_by_frame(self.find, frames))
-
-    def detect_uint8(self,
-        frames:Tensor,        # `(b, 3, h, w)`, RGB, on the CPU, as a video has them
-        whole:int|None=None,  # longer side of the frames these are cut out of, pixels; None: they are whole
-    ) -> Detections:          # faces to be hidden
-        "The same for bytes."
-        return self._choose(frames, _find_in(self.find, frames, whole))
-
     def release_memory(self) -> None:  # nothing
         "Free what the detector holds until the next call."
         getattr(self.find, 'release_memory', lambda: None)()
 
-    def _choose(self, frames:Tensor, found:Detections) -> Detections:
+    def _choose(self, frames:np.ndarray, whole:int|None) -> Detections:
+        found = _find_in(self.find, frames, whole)
         chosen, self.kept = _split_faces(frames, found, self.roi, self.min_face, self.stays)
         self.kept_count += len(self.kept.boxes)
         return chosen
-
-    def __call__(self,
-        frames:Tensor,  # `(b, 3, h, w)` in [0, 1]
-    ) -> Tensor:        # rows `[frame, x1, y1, x2, y2]`, int64
-        "Boxes of the faces to be hidden."
-        return self.detect(frames).boxes
 
 # %% ../../nbs/4_video/18_selection.ipynb #vbse08
 # cosines of MobileFaceNet: from the first on it is the same person, below the second another; see above
@@ -120,12 +128,13 @@ _SURE_FACE = .5  # score of a face in a picture of a person
 def _reference_faces(
     paths:tuple[str, ...],  # pictures; the largest face of each counts
     detector:Callable,      # a detector with landmarks
-) -> Tensor:                # `(n, 3, 112, 112)`, aligned
+) -> Float[Any, "n 3 112 112"]:  # a tensor, aligned
     "Faces of the people to recognize. A picture without a face is a ValueError."
+    import torch
     faces = []
     for path in paths:
         frame = to_rgb_bytes(read_image_file(path).frames[0])
-        found = detect_faces(detector, frame)
+        found = detect_in_pixels(detector, frame[None])
         found = found[found.scores >= _SURE_FACE]  # a wall as a reference would be like nobody
         if not len(found.boxes): raise ValueError(f"{path}: no face is found in it")
         largest = (found.boxes[:, 3:] - found.boxes[:, 1:3]).prod(1).argmax()
@@ -143,6 +152,7 @@ def keep_rule(
     if not keep and not only: return None
     if keep and only: raise UsageProblem("--keep and --only exclude each other")
     if not recognizer: raise UsageProblem("--keep and --only need --recognizer PATH, the weights of MobileFaceNet")
+    from faceanon.models.mobilefacenet import load_mobilefacenet
     embed, person = load_mobilefacenet(recognizer).embed, _reference_faces(keep or only, detector)
     if keep: return lambda faces: surely_same_person(faces, person, embed, _SAME_PERSON_COSINE)
     return lambda faces: surely_other_person(faces, person, embed, _OTHER_PERSON_COSINE)

@@ -13,14 +13,12 @@ from functools import cache
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
+from typing import Any
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 from ..atomic import atomic_write
-from ..faces import to_uint8
-from ..models.baselines import StochasticMethod, method_for_face
+from ..models.pixel_methods import StochasticMethod, method_for_face
 
 # %% ../../nbs/4_video/43_still_noise.ipynb #e60a407c
 _SECRET_BYTES = 32
@@ -54,10 +52,13 @@ def noise_by_content(
 ) -> Callable:        # likewise; `method` itself where it draws nothing
     "A method whose noise is the same for the same pixels."
     if not isinstance(method, StochasticMethod): return method
+    import torch
+
+    from faceanon.faces import to_uint8
     def change(
-        frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]
-        boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
-    ) -> Float[Tensor, "b 3 h w"]:        # a copy
+        frames:Float[Any, "b 3 h w"],  # RGB in [0, 1]
+        boxes:Int[Any, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
+    ) -> Float[Any, "b 3 h w"]:        # a copy
         out = frames.clone()
         for row in boxes:
             i, x1, y1, x2, y2 = row.tolist()
