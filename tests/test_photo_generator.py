@@ -87,7 +87,7 @@ def test_one_key_is_one_nobody(small):
     assert not torch.equal(change(frames, boxes, None), change(frames, boxes, None))
 
 
-@pytest.mark.parametrize('face', [15, 30, 60, 200, 1000])
+@pytest.mark.parametrize('face', [4, 8, 15, 30, 60, 200, 1000])
 def test_a_head_is_hidden_at_every_size_and_nothing_else_changes(small, face):
     height, width = round(2.2*face), round(2.2*.725*face)
     frames = torch.rand(1, 3, height + 20, width + 20)
@@ -101,10 +101,15 @@ def test_a_head_is_hidden_at_every_size_and_nothing_else_changes(small, face):
     assert abs(np.corrcoef(inner.flatten(), was[..., ellipse(height, width, .7)].flatten())[0, 1]) < .25
 
 
-def test_a_small_face_and_one_in_a_corner_are_blurred(small):
+def test_a_face_in_a_corner_is_blurred_and_of_a_speck_the_mean_colour_is_left(small):
     frames = torch.rand(1, 3, 120, 160)
-    for box in ([0, 40, 40, 70, 80], [0, 0, 0, 70, 90], [0, 100, 50, 160, 120]):
+    for box in ([0, 0, 0, 70, 90], [0, 100, 50, 160, 120]):
         assert torch.equal(draw_heads(frames, torch.tensor([box]), small), blur(frames, torch.tensor([box]), 4))
+    for box in ([0, 40, 40, 45, 47], [0, 0, 0, 5, 30], [0, 40, 40, 41, 41]):
+        _, x1, y1, x2, y2 = box
+        speck = draw_heads(frames, torch.tensor([box]), small)[..., y1:y2, x1:x2]
+        mean = frames[..., y1:y2, x1:x2].mean((2, 3), keepdim=True)
+        assert torch.allclose(speck, mean.expand_as(speck), atol=1e-5)
 
 
 @torch.no_grad()

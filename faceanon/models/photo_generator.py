@@ -337,8 +337,8 @@ class PhotoAnonymizer(_PhotoCode):
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00024
 HEAD_BOX = 2.2            # side of a box for M over the detected one's
 _ASPECT = .725            # of YuNet's boxes, width over height
-_LEAST_BOX = 32           # pixels: a shorter box, of a face of 20 pixels, is blurred to `_BLUR` pixels each way
-_BLUR, _SIZE = 4, 128     # pixels: of a blurred box; side of a face for M
+_LEAST_BOX = 6            # pixels: of a shorter box, of a face of less than 4 pixels, the mean colour is left
+_BLUR, _SIZE = 4, 128     # pixels each way, of a box at a corner; side of a face for M
 
 
 def _whole_side(start:int, end:int, cut_start:bool, cut_end:bool, length:int) -> tuple[int, int]:
@@ -359,6 +359,13 @@ def _whole_box(box:list[int], height:int, width:int) -> tuple[int, int, int, int
     return x1, y1, x2, y2
 
 
+def _mask_at(mask:Float[Tensor, "1 1 s s"], size:tuple[int, int]) -> Float[Tensor, "1 h w"]:
+    "The mask of a box; in a small one a pixel is hidden whole where any part of it is."
+    fit = resize(mask, size).clamp(0, 1)
+    if max(size) >= _SIZE: return fit[0]
+    return torch.maximum(fit, F.adaptive_max_pool2d((mask >= 1).to(mask), size))[0]
+
+
 def _draw_head(frame:Tensor, box:tuple, M:PhotoAnonymizer, drawn:Tensor|None) -> None:
     "Change one face of a frame `(3, h, w)` in place."
     height, width = frame.shape[1:]
@@ -370,8 +377,9 @@ def _draw_head(frame:Tensor, box:tuple, M:PhotoAnonymizer, drawn:Tensor|None) ->
     mean = M.mean_code(face)
     code = mean + M.noise*(torch.randn_like(mean) if drawn is None else drawn.to(mean))
     rows, columns = slice(edges[2], y2 - y1 - edges[3]), slice(edges[0], x2 - x1 - edges[1])
-    rgb, mask = (resize(t, (y2 - y1, x2 - x1)).clamp(0, 1)[0, :, rows, columns]
-                 for t in M.blend(M.decode(code), face))
+    rgb, mask = M.blend(M.decode(code), face)
+    rgb = resize(rgb, (y2 - y1, x2 - x1)).clamp(0, 1)[0, :, rows, columns]
+    mask = _mask_at(mask, (y2 - y1, x2 - x1))[:, rows, columns]
     part.copy_(torch.where(mask > 0, torch.lerp(part, rgb, _solid(mask)), part))
 
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00025
@@ -390,7 +398,8 @@ def draw_heads(
     for row in boxes:
         i, *box = row.tolist()
         whole = _whole_box(box, *frames.shape[2:])
-        if whole is None or min(box[2] - box[0], box[3] - box[1]) < _LEAST_BOX: out = blur(out, row[None], _BLUR)
+        if min(box[2] - box[0], box[3] - box[1]) < _LEAST_BOX: out = blur(out, row[None], 1)
+        elif whole is None: out = blur(out, row[None], _BLUR)
         else: _draw_head(out[i], whole, M, drawn)
     return out
 
