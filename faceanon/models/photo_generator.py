@@ -337,7 +337,7 @@ class PhotoAnonymizer(_PhotoCode):
 # %% ../../nbs/2_method/28_photo_generator.ipynb #phg00024
 HEAD_BOX = 2.2            # side of a box for M over the detected one's
 _ASPECT = .725            # of YuNet's boxes, width over height
-_LEAST_BOX = 6            # pixels: of a shorter box, of a face of less than 4 pixels, the mean colour is left
+_LEAST_BOX = 6            # pixels: of a shorter box, of a face of less than 4 pixels, one colour is left
 _BLUR, _SIZE = 4, 128     # pixels each way, of a box at a corner; side of a face for M
 
 
