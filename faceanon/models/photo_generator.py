@@ -358,7 +358,7 @@ def _whole_box(box:list[int], height:int, width:int) -> tuple[int, int, int, int
     y1, y2 = _whole_side(y1, y2, top, bottom, round((x2 - x1)/_ASPECT))
     return x1, y1, x2, y2
 
-
+# %% ../../nbs/2_method/28_photo_generator.ipynb #phg00031
 def _mask_at(mask:Float[Tensor, "1 1 s s"], size:tuple[int, int]) -> Float[Tensor, "1 h w"]:
     "The mask of a box; in a small one a pixel is hidden whole where any part of it is."
     fit = resize(mask, size).clamp(0, 1)
