@@ -18,10 +18,10 @@ from faceanon.video.audit import (
     audit_frames,
     leak_runs,
     pair_frames,
-    remaining_detail,
     track_frame_pairs,
 )
 from faceanon.video.audit_report import audit_html, exceeds_max_leak, read_audit, summarize_audit, write_audit
+from faceanon.video.face_detail import remaining_detail
 from faceanon.video.track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_aligned, identify_tracks
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
@@ -231,8 +231,8 @@ def test_films_that_cannot_be_audited_are_refused():
     with pytest.raises(ValueError, match="frame 0 .* one size"): audit(ORIGINAL[..., :-2])
     with pytest.raises(ValueError, match="frame 3 .* one size"):
         list(pair_frames([*ORIGINAL[:3], ORIGINAL[3, :, :9]], [*ORIGINAL[:3], ORIGINAL[3, :, :9]]))
-    with pytest.raises(ValueError, match="anonymized frame 0 must be a uint8"): audit(to_float(ORIGINAL))
-    with pytest.raises(ValueError, match="original frame 0 must be a uint8"): audit([None], original=[torch.zeros(3)])
+    with pytest.raises(ValueError, match="anonymized frame 0 must be uint8"): audit(to_float(ORIGINAL))
+    with pytest.raises(ValueError, match="original frame 0 must be uint8"): audit([None], original=[torch.zeros(3)])
     with pytest.raises(ValueError, match="no frame"): audit([], original=[])
     for rate in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match="rate must be positive"): audit(ORIGINAL, rate=rate)
@@ -252,7 +252,7 @@ def test_films_are_read_once_and_not_far_ahead():
 
 
 def test_batches_change_nothing():
-    one, many = (list(track_frame_pairs(zip(ORIGINAL, ORIGINAL), Known(WALKS), batch=n)) for n in (1, 64))
+    one, many = (list(track_frame_pairs(pair_frames(ORIGINAL, ORIGINAL), Known(WALKS), batch=n)) for n in (1, 64))
     assert [v.row for v in one] == [v.row for v in many]
 
 
@@ -287,7 +287,7 @@ def test_a_scene_cut_is_no_flicker():
     film = numbered(torch.cat([film_of(WALKS)[:15], film_of(WALKS)[15:]//4]))
     dark = hide(film)
     dark[15:] = film[15:]  # hidden before, clear after: a change that belongs to no scene
-    assert [v.row.frame for v in track_frame_pairs(zip(film, dark), Known(WALKS)) if v.row.cut] == [15]
+    assert [v.row.frame for v in track_frame_pairs(pair_frames(film, dark), Known(WALKS)) if v.row.cut] == [15]
     whole = audit(dark, film)['flicker']
     parts = [audit(dark[part], film[part])['flicker'] for part in (slice(15), slice(15, 30))]
     assert whole == pytest.approx(sum(parts)/2, abs=1e-6)

@@ -1,4 +1,4 @@
-"Films and pictures are anonymized, listed and reported where torch is not installed."
+"Films and pictures are anonymized, audited, listed and reported where torch is not installed."
 import json
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_a_manifest_is_made_and_a_report_printed(films, tmp_path):
     assert [(row['path'], row['state']) for row in json.loads(told.stdout)] == [('a.mp4', 'new'), ('b.mp4', 'new')]
 
 
-def test_faces_of_a_film_and_a_picture_are_masked(tmp_path):
+def test_faces_of_a_film_and_a_picture_are_masked_and_an_audit_tells_it(tmp_path):
     film, picture = draw_portraits(tmp_path)
     (tmp_path/'out').mkdir()
     done = faceanon('anonymize', film, picture, '-o', tmp_path/'out')
@@ -86,6 +86,11 @@ def test_faces_of_a_film_and_a_picture_are_masked(tmp_path):
     for i, pixels in enumerate(shown):
         assert in_face(pixels, 2*i).max() < 30 and in_face(portrait(2*i), 2*i).mean() > 100
         assert np.abs(pixels[:, :40].astype(float) - portrait(2*i)[:, :40]).mean() < 3, "beside the face"
+    for name, leaked in (('out/a.mp4', 0), ('a.mp4', 8)):
+        told = faceanon('audit', tmp_path/name, '--original', film, '--json')
+        assert told.returncode == 0, told.stderr
+        leaks = json.loads(told.stdout)['leaks']
+        assert (leaks['leaked'], leaks['faces']) == (leaked, 8)
     pixels = read_image_file(tmp_path/'out'/'a.png').frames[0].colours
     assert in_face(pixels).max() == 0 and (pixels[:, :40] == portrait()[:, :40]).all()
 

@@ -10,11 +10,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
+from jaxtyping import UInt8
 
 from ..atomic import atomic_write
-from ..faces import tensor_of
-from ..models.mobilefacenet import load_mobilefacenet
 from .audit import audit_frames
 from .audit_report import audit_html
 from .face_list import read_sidecar
@@ -30,14 +29,14 @@ def _media_frames(
     path:str,               # picture or video
     times:list|None=None,   # filled with the seconds at which each frame of a video appears
     changes:dict|None=None,  # filled: number of a frame -> what has changed in the stream
-) -> Iterator[Tensor]:      # uint8 RGB `(3, h, w)`, upright
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:  # RGB, upright
     "Frames of a picture or a video. Replacements of missing frames are included, so that none is shifted."
-    if is_image(path): yield from (tensor_of(to_rgb_bytes(sheet)) for sheet in read_image_file(path).frames)
+    if is_image(path): yield from (to_rgb_bytes(sheet) for sheet in read_image_file(path).frames)
     else:
         view = probe_video(Path(path)).view
         for frame in read_video_frames(Path(path), {}, changes):
             if times is not None: times.append(float(frame.pts*frame.time_base))
-            yield tensor_of(upright_frame(frame, view=view))
+            yield upright_frame(frame, view=view)
 
 
 def independent_detector(
@@ -47,6 +46,12 @@ def independent_detector(
     if used != 'CenterFace': return 'centerface'
     folder = Path(os.environ.get('FACEANON_DATA') or 'no such folder')/'weights'
     return next((f'yunet:{path}' for path in sorted(folder.glob('yunet*.onnx'))), 'centerface')
+
+
+def _recognizer_from(path:str) -> dict:
+    "The attacker that an option names; it needs torch."
+    from faceanon.models.mobilefacenet import load_mobilefacenet
+    return {'MobileFaceNet': load_mobilefacenet(path).embed}
 
 # %% ../../nbs/4_video/42_audit_files.ipynb #vbco16
 def audit_file(
@@ -63,7 +68,7 @@ def audit_file(
     hidden_by = header.get('detector')
     find_faces = detector_from_option(detector or independent_detector(hidden_by), threshold, side)
     rate, times = (1., None) if is_image(path) else (float(probe_video(Path(path)).rate), [])
-    attackers = {'MobileFaceNet': load_mobilefacenet(recognizer).embed} if recognizer else {}
+    attackers = _recognizer_from(recognizer) if recognizer else {}
     changes = {}
     films = (None if original is None else _media_frames(original, changes=changes),
              _media_frames(path, times, changes if original is None else None))
