@@ -19,11 +19,12 @@ from tqdm.auto import tqdm
 from ..config import TrainConfig, runs_dir, write_json
 from ..data.files import data_folder
 from ..data.jhmdb import JHMDB
+from .dlib_recognizer import has_dlib
 from .experiment import (anonymize_faces, detect_actions, frozen_and_tuned_detector,
                                             image_similarity, method_by_name, row_settings, summarize_map)
 from .networks import (checkpoint_path, mobilefacenet_path, shared_weights_path,
                                           train_initial_detector)
-from .photo_attackers import attack_photographs, has_dlib, load_photographs, worst_photo_attack
+from .photo_attackers import attack_photographs, load_photographs, worst_photo_attack
 from .splits import action_names, data_config, read_row
 from .video_metrics import face_detector_ap, link_tubes, normalized_mean_error, video_map
 from ..faces import batch_boxes, enlarge_boxes, replace_faces, to_float

@@ -16,11 +16,9 @@ from statistics import mean
 
 from .photos import photo_attacker_label
 from .method_tables import markdown_table
-from .style import method_label
+from .style import UNMEASURED, method_label
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables06
-_UNMEASURED = '–'  # what nobody has measured
-
 def _span(
     values:Sequence[float],  # fractions, at least one
     digits:int=1,            # behind the point
@@ -92,13 +90,14 @@ def _results_table(
     columns = [c for c in _WORLD if c != 'map50_far']
     def ten(method):
         found = [r for r in judged if (r['method'], r['size'], r['releases']) == (method, 10, 1)]
-        return _span([min(r['eer'] for r in found)]) if found else _UNMEASURED
+        seeds = {r.get('seed', 0) for r in found}
+        return _span([min(r['eer'] for r in found if r.get('seed', 0) == s) for s in seeds]) if found else UNMEASURED
     blur = _best_blur(rows)
     body = [[*_measured(rows, m, columns), ten(m)]
             for m in ('none', 'mask', blur, 'k_same', 'paper_objective', 'learned')]
     body[2][0] = f"best blur ({blur.removeprefix('blur')})"
     chance = {'eer_fixed': '50.0', 'eer_worst': '50.0', 'rank1_worst': _span([chance_rank1])}
-    body.append(['*chance*', *(chance.get(c, _UNMEASURED) for c in columns), '50.0'])
+    body.append(['*chance*', *(chance.get(c, UNMEASURED) for c in columns), '50.0'])
     return markdown_table(['method', *(_WORLD[c] for c in columns), 'EER, ten pictures'], body)
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables12
@@ -132,7 +131,7 @@ def outside_table(
     def asked(r): return f"{r['attacker']}, {'tuned on the method' if r['tuned'] else 'as it is'}; {_averaged(r)}"
     def cell(line, method):
         found = [r for r in photos if asked(r) == line and r['method'] == method]
-        if not found: return _UNMEASURED
+        if not found: return UNMEASURED
         named = [r['rank1'] for r in found if 'rank1' in r]
         return _span([r['eer'] for r in found]) + (f', rank-1 {_span(named, 0)}' if named else '')
     return markdown_table(['attacker, EER in %', *map(method_label, methods)], [
@@ -143,7 +142,7 @@ def many_table(
     rows:Sequence[dict],  # of the outside measurement
 ) -> str:                 # markdown
     "What an outside attacker reads from many pictures of one person of the world."
-    def cell(row, key, digits): return _span([row[key]], digits) if key in row else _UNMEASURED
+    def cell(row, key, digits): return _span([row[key]], digits) if key in row else UNMEASURED
     return markdown_table(['attacker on M, ours', 'EER (%)', 'rank-1 (%)'], [
         [r['attacker'], cell(r, 'eer', 1), cell(r, 'rank1', 1)] for r in rows if r['data'] == 'world'])
 
@@ -161,17 +160,19 @@ def _photo_lines(
     costs:Sequence[dict],    # `method`, `map50_frozen` as a fraction
 ) -> str:                    # markdown, a list
     "Photographs and video in four sentences."
-    rows, people = drawn['rows'], max(r['people'] for r in drawn['rows'])
+    def png(method): return [row for r in judged if (r['method'], r['settings']['file']) == (method, 'png')
+                             for row in r['rows']]
+    former, k_same = png('learned'), png('k_same')
+    rows, people = drawn['rows'] + png('drawn'), max(r['people'] for r in drawn['rows'])
     pictures = _rows_with(rows, size=None)[0]['pictures']
-    (former,), (k_same,) = (_rows_with(judged, method=m) for m in ('learned', 'k_same'))
-    def read(judged, size, releases=1): return _span([_worst(judged['rows'], size=size, releases=releases)])
+    def read(rows, size, releases=1): return _span([_worst(rows, size=size, releases=releases)])
     def around(key): return _span([min(r['eer'] for r in _rows_with(drawn[key], size=None))])
     def frozen(method): return _span([r['map50_frozen'] for r in _rows_with(costs, method=method)])
     named, chance = max(r['rank1'] for r in rows), rows[0]['chance']
     return '\n'.join((
-        f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(drawn, 1)} % by "
-        f"one photograph and {read(drawn, None)} % by {pictures:.0f}, each published five times {read(drawn, 1, 5)} "
-        f"and {read(drawn, None, 5)} %: the worst of all ways tried. Rank-1 is at most {_span([named])} % (chance "
+        f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(rows, 1)} % by "
+        f"one photograph and {read(rows, None)} % by {pictures:.0f}, each published five times {read(rows, 1, 5)} "
+        f"and {read(rows, None, 5)} %: the worst of all ways tried. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %.",
@@ -179,7 +180,6 @@ def _photo_lines(
         f"{around('colours_black')} % with the head painted black.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "
         f"k-same {frozen('k_same')}, black mask {frozen('mask')}; one seed)."))
-
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables18
 def _anonymizers_table(
@@ -230,7 +230,7 @@ def _drawn_attackers_table(
     "Who reads the M of the world that draws faces."
     columns = ('eer_one', 'eer_ten', 'rank1', 'rank1_ten')
     body = [[f"{r['attacker']}, on {r['on']}", str(r['releases']), *(_span([r[c]]) for c in columns)] for r in rows]
-    body.append(['*chance*', _UNMEASURED, '50.0', '50.0', *[_span([chance_rank1])]*2])
+    body.append(['*chance*', UNMEASURED, '50.0', '50.0', *[_span([chance_rank1])]*2])
     return markdown_table(['attacker', 'releases', 'EER, one', 'EER, ten', 'rank-1, one', 'rank-1, ten'], body)
 
 def _drawn_costs_table(
@@ -255,7 +255,6 @@ def _drawn_line(
             f"releases of each, {code} by a reader of its code. An A that never met it keeps {near('drawn')} % near "
             f"mAP (originals {near('none')}, ours {near('learned')}, blur 24 {near('blur24')}).")
 
-
 # %% ../../nbs/5_play/05_tables.ipynb #tables42
 def _photo_judge_table(
     judge:dict,  # `originals`, `rows`, `colours`, `colours_black`: EERs and rank-1 as fractions
@@ -275,8 +274,8 @@ def _photo_costs_table(
     rows:Sequence[dict],  # `method`, `map50_frozen`, `face_found_*`, `face_nme_*`
 ) -> str:                 # markdown: one line a method
     "What heads drawn into photographs cost an A that never met them, and face detectors."
-    def share(r, key): return _UNMEASURED if r.get(key) is None else _span([r[key]])
-    def far(r, key): return _UNMEASURED if r.get(key) is None else f'{r[key]:.2f}'
+    def share(r, key): return UNMEASURED if r.get(key) is None else _span([r[key]])
+    def far(r, key): return UNMEASURED if r.get(key) is None else f'{r[key]:.2f}'
     return markdown_table(['method', 'A frozen', 'YuNet finds', 'CenterFace finds', 'landmarks off, YuNet'], [
         [r['method'], share(r, 'map50_frozen'), share(r, 'face_found_yunet'), share(r, 'face_found_centerface'),
          far(r, 'face_nme_yunet')] for r in rows])
@@ -297,7 +296,7 @@ def _times_table(
     there = [d for d in devices if any(r['device'] == d for r in rows)]
     def cell(command, device):
         found = [r for r in rows if (r['command'], r['device']) == (command, device)]
-        return f"{_duration(found[0]['minutes'])}, {found[0]['note']}" if found else _UNMEASURED
+        return f"{_duration(found[0]['minutes'])}, {found[0]['note']}" if found else UNMEASURED
     table = markdown_table(['command', *there], [
         [f'`{c}`', *(cell(c, d) for d in there)] for c in dict.fromkeys(r['command'] for r in rows)])
     return '\n\n'.join((table, *(f'{d}: not measured.' for d in devices if d not in there)))
