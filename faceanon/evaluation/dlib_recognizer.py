@@ -50,28 +50,15 @@ def _embed_by_dlib(
     return torch.tensor(np.array([recogniser.compute_face_descriptor(chip) for chip in chips])).float()
 
 # %% ../../nbs/3_evaluation/19_dlib_recognizer.ipynb #35b45c6c
-def _few_of_each(
-    pictures:Releases,  # of many people
-    people:int,         # the first
-    each:int,           # pictures of each, at most
-) -> Releases:          # of those people
-    "A part that a slow recogniser can read."
-    places = torch.cat([(pictures.ids == i).nonzero()[:each, 0] for i in pictures.ids.unique()[:people]])
-    return Releases(pictures.clear[places], pictures.shipped[:, places], pictures.ids[places])
-
 def read_by_dlib(
-    learned:Releases,  # training people; the discriminant is fitted to some of them
+    learned:Releases,  # training people; the discriminant is fitted to them
     tested:Releases,   # other people
-    people:int=150,    # of `learned`, at most
-    each:int=4,        # pictures of each of them, at most
-    releases:int=1,    # of each tested picture, at most
     rounds:int=200,    # redraws of the people
 ) -> dict:             # `originals`; `rows` as from `read_embeddings`
     "What a frozen recogniser reads that shares nothing with ours."
-    few = _few_of_each(learned, people, each)
     clear = _embed_by_dlib(tested.clear, tested.clear)
-    shipped = torch.stack([_embed_by_dlib(tested.clear, faces) for faces in tested.shipped[:releases]])
-    known = torch.cat([_embed_by_dlib(few.clear, faces) for faces in (few.clear, few.shipped[0])])
+    shipped = torch.stack([_embed_by_dlib(tested.clear, faces) for faces in tested.shipped])
+    known = torch.cat([_embed_by_dlib(learned.clear, faces) for faces in (learned.clear, learned.shipped[0])])
     counts = sorted({1, len(shipped)})
-    rows = read_embeddings(clear, shipped, tested.ids, known, few.ids.repeat(2), (1, None), counts, rounds)
+    rows = read_embeddings(clear, shipped, tested.ids, known, learned.ids.repeat(2), (1, None), counts, rounds)
     return dict(originals=read_templates(clear, clear, tested.ids, 1, rounds=rounds), rows=[*rows])

@@ -128,12 +128,12 @@ def photo_judge_table(
 
 # %% ../../nbs/5_play/23_judges.ipynb #4626b6a7
 def stranger_table(
-    rows:Sequence[dict],  # of `photo_judge.json`
+    rows:Sequence[dict],  # `dlib` of `photo_judge.json`
 ) -> str:                 # markdown, per cent
     "What a frozen recogniser reads that nobody here trained."
-    body = [[method_label(r['method']), *(_reading(_worst_of_ways(r['dlib']['rows'], size=size)) for size in (1, None)),
-             f"{100*r['dlib']['originals']['eer']:.1f}"] for r in rows if 'dlib' in r]
-    if not body: raise ValueError("no row that dlib's recogniser read")
+    if not rows: raise ValueError("no row that dlib's recogniser read")
+    body = [[method_label(r['method']), *(_reading(_worst_of_ways(r['rows'], size=size)) for size in (1, None)),
+             f"{100*r['originals']['eer']:.1f}"] for r in rows]
     return markdown_table(["dlib's recogniser, EER", 'one picture', 'all of half', 'originals'],
                           [*body, ['*chance*', *['50.0']*3]])
 
