@@ -129,10 +129,12 @@ def finetune_cycle(
         yield dict(step=step, loss=loss.item())
 
 # %% ../../nbs/3_evaluation/11_photo_finetuning.ipynb #1945ea39
-def _validation_error(reader:ClearStartRecognizer, pictures:Releases) -> float:
-    "One shipped picture against a clear one, of people outside the head."
-    rows = [embed_both_ways(reader, faces) for faces in (pictures.clear, pictures.shipped[0])]
-    return read_templates(*rows, pictures.ids, 1, rounds=1)['eer']
+def _validation_errors(reader:ClearStartRecognizer, pictures:Releases) -> dict:
+    "One shipped picture against a clear one, and against another shipped one, of people outside the head."
+    clear, shipped = (embed_both_ways(reader, faces) for faces in (pictures.clear, pictures.shipped[0]))
+    errors = {name: read_templates(rows, shipped, pictures.ids, 1, rounds=1)['eer']
+              for name, rows in (('eer_clear', clear), ('eer_anonymized', shipped))}
+    return dict(eer=min(errors.values())) | errors
 
 def finetune_from_clear(
     net:nn.Module,         # trained, with `embed`; not changed
@@ -145,16 +147,17 @@ def finetune_from_clear(
     patience:float=.01,    # an error that falls by less ends it
     lr:float=1e-3,         # highest rate
     seed:int=0,            # order, releases and shifts
-) -> tuple[ClearStartRecognizer, list[dict]]: # in evaluation mode; `steps`, `eer` of validation people, from 0 steps on
+) -> tuple[ClearStartRecognizer, list[dict]]: # in evaluation mode; `steps`, errors of validation people, from step 0
     "Learn on a method's pictures until people outside the head are read no better."
     reader = ClearStartRecognizer(deepcopy(net), pictures.clear, pictures.ids)
-    found, best = [dict(steps=0, eer=_validation_error(reader, validation))], deepcopy(reader.state_dict())
+    def both(row): return (row['eer_clear'] + row['eer_anonymized'])/2
+    found, best = [dict(steps=0) | _validation_errors(reader, validation)], deepcopy(reader.state_dict())
     for cycle in range(most_cycles):
         for _ in finetune_cycle(reader, pictures, steps, batch, lr=lr, seed=most_cycles*seed + cycle): pass
-        before = min(row['eer'] for row in found)
-        found.append(dict(steps=(cycle + 1)*steps, eer=_validation_error(reader, validation)))
-        if found[-1]['eer'] < before: best = deepcopy(reader.state_dict())
-        if before - found[-1]['eer'] < patience: break
+        before = min(map(both, found))
+        found.append(dict(steps=(cycle + 1)*steps) | _validation_errors(reader, validation))
+        if both(found[-1]) < before: best = deepcopy(reader.state_dict())
+        if before - both(found[-1]) < patience: break
     reader.load_state_dict(best)
     return reader.eval(), found
 
