@@ -117,6 +117,13 @@ def test_the_top_brings_no_torch_and_hands_out_what_a_first_example_needs():
     with pytest.raises(AttributeError, match='nobody'): importlib.import_module('faceanon').nobody  # noqa: B018
 
 
+def test_the_light_installation_asks_for_the_same_versions_and_no_torch():
+    lines = (ROOT/'requirements-light.txt').read_text(encoding='utf-8').splitlines()
+    light = {line for line in lines if not line.startswith('#')}
+    assert light <= set(settings()['requirements'].split('\n'))
+    assert not [line for line in light if line.startswith('torch')]
+
+
 @pytest.mark.parametrize('name', MODULES)
 def test_tools_stay_out_and_screens_wait_inside_functions(name):
     assert packages(imported(name)) & NEVER == set()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MAX_PIXELS_PER_CALL', 'resize_and_pad', 'decode_centerface', 'centerface_weights', 'CenterFace', 'YuNet',
-           'checked_face_detector', 'detect_faces', 'keeps_frame_order', 'detect_frame_by_frame', 'detect_in_pixels',
-           'detect_near', 'surely_same_person', 'surely_other_person']
+           'checked_face_detector', 'detect_faces', 'keeps_frame_order', 'detect_in_pixels', 'detect_near',
+           'surely_same_person', 'surely_other_person']
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #5007735f
 import math
@@ -288,15 +288,6 @@ def keeps_frame_order(
     return vars(type(detector)).get('keeps_frame_order') is True
 
 
-def detect_frame_by_frame(
-    detector:Callable,  # any
-    frames:Float[Any, "b 3 h w"]|UInt8[Any, "b 3 h w"],  # as for `detect_faces`
-) -> Detections:        # as from `detect_faces`
-    "Detect in frames of a film: several at once only where the detector keeps their order."
-    if len(frames) < 2 or keeps_frame_order(detector): return detect_faces(detector, frames)
-    return _joined_frames([detect_faces(detector, frame[None]).arrays() for frame in frames]).tensors()
-
-
 def _joined_frames(parts:list[Detections]) -> Detections:
     "One table from the detections of single frames."
     return join_detections([Detections(part.boxes + np.array([i, 0, 0, 0, 0]), part.scores, part.landmarks)
@@ -314,7 +305,7 @@ def detect_in_pixels(
     frames:UInt8[np.ndarray, "b h w 3"], # RGB
     whole:int|None=None,                 # longer side of the frames that these are parts of; needs `detect_uint8`
 ) -> Detections:                         # arrays
-    "`detect_frame_by_frame` for arrays."
+    "Detect in frames of a film: several at once only where the detector keeps their order."
     if len(frames) > 1 and not keeps_frame_order(detector):
         return _joined_frames([detect_in_pixels(detector, frame[None], whole) for frame in frames])
     if getattr(detector, 'takes_arrays', False): return ask_finder(detector.detect_uint8, frames, whole).arrays()

@@ -162,7 +162,7 @@ def _photo_lines(
     "Photographs and video in four sentences."
     def png(method): return [row for r in judged if (r['method'], r['settings']['file']) == (method, 'png')
                              for row in r['rows']]
-    former, k_same = png('learned'), png('k_same')
+    former, k_same, blur = (png(method) for method in ('learned', 'k_same', 'blur24'))
     rows, people = drawn['rows'] + png('drawn'), max(r['people'] for r in drawn['rows'])
     pictures = _rows_with(rows, size=None)[0]['pictures']
     def read(rows, size, releases=1): return _span([_worst(rows, size=size, releases=releases)])
@@ -175,7 +175,7 @@ def _photo_lines(
         f"and {read(rows, None, 5)} %: the worst of all ways tried. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
-        f"{read(former, None)} %.",
+        f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
         f"- Colours of the whole picture tell more: {around('colours')} % by {pictures:.0f}, and "
         f"{around('colours_black')} % with the head painted black.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "

@@ -96,7 +96,7 @@ class _SelectiveAnswers:
 # %% ../../nbs/4_video/18_selection.ipynb #vbse07b
 class SelectiveDetector(_SelectiveAnswers):
     "A detector without the faces that stay visible. Called as a `FaceDetector` it gives boxes only."
-    keeps_frame_order = True    # whatever the detector does, see `detect_frame_by_frame`
+    keeps_frame_order = True    # whatever the detector does, see `detect_in_pixels`
     takes_arrays = True         # whatever the detector takes, see `detect_in_pixels`
     kept, kept_count = None, 0  # faces left out at the last call, as `Detections`; how many at all calls so far
 
