@@ -74,6 +74,22 @@ def test_a_film_that_is_replaced_by_an_equal_one_with_other_dates_is_refused_too
     assert not (tmp_path/'o.mp4').exists()
 
 
+@pytest.mark.skipif(os.name == 'nt', reason="Windows keeps no time of the last change of status")
+def test_a_film_whose_place_another_took_for_a_moment_is_refused(films, tmp_path):
+    "Its sound might have been copied then."
+    one, other = films
+    def progress(frames):
+        away = tmp_path/'away'
+        os.replace(one, away)
+        os.replace(other, one)
+        yield from frames
+        os.replace(one, other)
+        os.replace(away, one)
+    with pytest.raises(VideoError, match='replaced'):
+        anonymize_video(one, tmp_path/'o.mp4', mask, bright, progress=progress)
+    assert not (tmp_path/'o.mp4').exists()
+
+
 def without_its_film(path, out, change=lambda film: None):
     "The same list with another `film` in its header, or none."
     header, rows = read_sidecar(path)

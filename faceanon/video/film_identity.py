@@ -97,7 +97,7 @@ class FilmDigest:
 # %% ../../nbs/4_video/33_film_identity.ipynb #fi04c
 def file_mark(
     path:Path,            # a file
-) -> tuple[int, ...]:     # size, time of the last change, inode and device
-    "What changes when a file is replaced or written to."
+) -> tuple[int, ...]:     # size, last change of content and of status (a renaming too), inode, device
+    "What changes when a file is replaced, moved away and back, or written to."
     there = os.stat(path)
-    return there.st_size, there.st_mtime_ns, there.st_ino, there.st_dev
+    return there.st_size, there.st_mtime_ns, there.st_ctime_ns, there.st_ino, there.st_dev
