@@ -1,8 +1,10 @@
 "What is not hidden is as bright in the result as in the film, whichever of the two scales of levels either uses."
+from functools import partial
+
 import av
 import numpy as np
 import pytest
-import torch
+from test_stream_changes import bright as bright_over
 
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.reading import read_video_frames
@@ -12,12 +14,7 @@ GREYS = slice(48, None)  # columns that no mask reaches
 STEPS = 2.4               # two steps of the coarser scale are 2*255/219
 
 
-def bright(frames):
-    rows = []
-    for i, frame in enumerate(frames):
-        ys, xs = (frame.mean(0) > 230/255).nonzero().T
-        if len(ys): rows.append([i, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-    return torch.tensor(rows).reshape(-1, 5).long()
+bright = partial(bright_over, over=230)
 
 
 def samples(frame, plane=0):

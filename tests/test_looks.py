@@ -5,19 +5,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from test_stream_changes import bright
 
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.reading import probe_video, read_video_frames
 
 SEEN, COUNT = 200, 40
-
-
-def bright(frames):
-    rows = []
-    for i, frame in enumerate(frames):
-        ys, xs = (frame.mean(0) > SEEN/255).nonzero().T
-        if len(ys): rows.append([i, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-    return torch.tensor(rows).reshape(-1, 5).long()
 
 
 def film(path, times, there):

@@ -5,8 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms
+from test_stream_changes import bright
 
 from faceanon.video.anonymize import anonymize_video
 from faceanon.video.reading import probe_video, read_video_frames, upright_frame
@@ -15,14 +15,6 @@ from faceanon.video.side_data import read_side_data
 SEEN, COUNT = 200, 6
 MARK = b'Alice at home'
 NAL = b'\0\0\0\1'
-
-
-def bright(frames):
-    rows = []
-    for i, frame in enumerate(frames):
-        ys, xs = (frame.mean(0) > 230/255).nonzero().T
-        if len(ys): rows.append([i, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-    return torch.tensor(rows).reshape(-1, 5).long()
 
 
 def drawn(i):

@@ -60,10 +60,10 @@ def mux(out, stream, packets):
         out.mux(packet)
 
 
-def bright(frames):
+def bright(frames, over=SEEN):
     rows = []
     for i, frame in enumerate(frames):
-        ys, xs = (frame.mean(0) > SEEN/255).nonzero().T
+        ys, xs = (frame.mean(0) > over/255).nonzero().T
         if len(ys): rows.append([i, xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
     return torch.tensor(rows).reshape(-1, 5).long()
 
