@@ -88,44 +88,13 @@ def _association_costs(
     return distance/(_MAX_LINK_DISTANCE*(1 + DISTANCE_GROWTH*(away - 1)))[:, None] + octaves/2
 
 # %% ../../nbs/4_video/02_tracking.ipynb #asg00001
-_FEW = 16  # tracks and faces up to which no library is needed: SciPy's takes 50 MB, and half a second to import
-
-
-def _cheapest_columns(
-    costs:np.ndarray,     # `(t, n)`, t at most n
-) -> np.ndarray:          # `(t,)`, the column of each row, no column twice, of the least sum
-    "The Hungarian method: each row gets a column along the cheapest path of exchanges (Jonker and Volgenant 1987)."
-    rows, columns = costs.shape
-    row_price, price = np.zeros(rows), np.zeros(columns + 1)
-    owner = np.full(columns + 1, -1)  # row of each column; the last column stands for the row that looks for one
-    for row in range(rows):
-        owner[-1], at = row, columns
-        least, via, seen = np.full(columns, np.inf), np.full(columns, columns), np.zeros(columns + 1, bool)
-        while owner[at] >= 0:
-            seen[at] = True
-            now = costs[owner[at]] - row_price[owner[at]] - price[:-1]
-            better = ~seen[:-1] & (now < least)
-            least[better], via[better] = now[better], at
-            at = int(np.where(seen[:-1], np.inf, least).argmin())
-            step = least[at]
-            row_price[owner[seen]] += step
-            price[seen] -= step
-            least[~seen[:-1]] -= step
-        while at != columns: owner[at], at = owner[via[at]], via[at]
-    linked = np.flatnonzero(owner[:-1] >= 0)
-    return linked[np.argsort(owner[linked])]
-
-
 def _solve_assignment(
     costs:np.ndarray,               # `(t, n)`, both at least 1
 ) -> tuple[np.ndarray, np.ndarray]: # rows and columns, each at most once, of the least sum
     "Which track goes with which face, at the least total cost."
-    if max(costs.shape) > _FEW:
-        from scipy.optimize import linear_sum_assignment
-        return linear_sum_assignment(costs)
-    if costs.shape[0] <= costs.shape[1]: return np.arange(len(costs)), _cheapest_columns(costs)
-    rows = _cheapest_columns(costs.T)
-    return np.sort(rows), np.argsort(rows)
+    if min(costs.shape) == 1: return tuple(np.array([i]) for i in np.unravel_index(costs.argmin(), costs.shape))
+    from scipy.optimize import linear_sum_assignment  # 40 MB, and half a second: not for one face
+    return linear_sum_assignment(costs)
 
 # %% ../../nbs/4_video/02_tracking.ipynb #d06c05b8
 def associate(
