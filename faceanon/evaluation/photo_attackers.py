@@ -9,9 +9,7 @@ __all__ = ['LandmarkedFaces', 'load_photographs', 'attack_photographs', 'worst_p
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
@@ -20,7 +18,7 @@ from ..config import TrainConfig
 from ..data.jhmdb import JHMDB, clip_source
 from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, make_attacker,
                                            one_cycle_schedule, train_attacker)
-from .dlib_recognizer import dlib_networks, has_dlib
+from .dlib_recognizer import embed_by_dlib, has_dlib
 from .experiment import anonymize_faces, anonymize_frames, anonymize_gallery
 from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer,
                                          eer_by_identity_weights, pair_scores, rank_k, threshold_at_far)
@@ -196,21 +194,6 @@ def _apply_in_batches(
     return to_uint8(torch.cat(drawn).clamp(0, 1))
 
 # %% ../../nbs/3_evaluation/07_photo_attackers.ipynb #6c9025f8
-def _dlib_embeddings(
-    original:UInt8[Tensor, "n 3 s s"],  # RGB, unaligned boxes 2.2 times the face's
-    shipped:UInt8[Tensor, "n 3 s s"],   # the same pictures, as shipped
-) -> Float[Tensor, "n 128"]:            # of what was shipped
-    "dlib's embeddings, its landmarks taken from the originals."
-    dlib = import_module('dlib')
-    find_points, recogniser = dlib_networks()
-    rows = []
-    for clear, hidden in zip(original, shipped):
-        large = [np.ascontiguousarray(nn.functional.interpolate(f[None].float(), (240, 240), mode='bilinear')[0]
-                                      .clamp(0, 255).byte().permute(1, 2, 0).numpy()) for f in (clear, hidden)]
-        points = find_points(large[0], dlib.rectangle(66, 66, 174, 174))
-        rows.append(list(recogniser.compute_face_descriptor(dlib.get_face_chip(large[1], points, size=150))))
-    return torch.tensor(rows)
-
 def _subsample_identities(
     ids:Int[Tensor, "n"],  # whose pictures there are
     people:int=100,        # at most
@@ -343,13 +326,16 @@ def _track_verification_row(
     whose = torch.stack([clear.ids[track == i][0] for i in range(len(means[0]))])
     return _verification_row('track', *means, whose) | dict(rank1=None, chance=None)
 
+_DLIB_BOX = 240, (66, 66, 174, 174)  # a box 2.2 times the face's: the side it is enlarged to, and the face in it
+
 def _dlib_attack(
     original:LandmarkedFaces,  # people that nobody learned from
     shipped:LandmarkedFaces,   # the same pictures
 ) -> dict:                     # a row
     "The recogniser that shares no training data with D."
     few = _subsample_identities(original.ids)
-    clear, hidden = (_dlib_embeddings(original.faces[few], faces[few]) for faces in (original.faces, shipped.faces))
+    of = original.faces[few]
+    clear, hidden = (embed_by_dlib(of, faces, *_DLIB_BOX) for faces in (of, shipped.faces[few]))
     return _verification_row('dlib', clear, hidden, original.ids[few]) | dict(rank1=None, chance=None)
 
 # %% ../../nbs/3_evaluation/07_photo_attackers.ipynb #pha00007
