@@ -156,6 +156,19 @@ def test_no_public_name_stands_in_two_modules():
     assert {public: names for public, names in homes.items() if len(names) > 1} == {}
 
 
+def conversions(name):
+    "Calls that let FFmpeg change a picture's size or format."
+    calls = [n for n in ast.walk(tree_of(name)) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    return [call for call in calls if call.func.attr in ('reformat', 'to_ndarray') and call.args + call.keywords]
+
+
+def test_pictures_are_converted_on_one_thread():
+    "FFmpeg would start one for each core at every picture, which takes many times as long as the conversion."
+    found = [(name, call.lineno, {key.arg: ast.unparse(key.value) for key in call.keywords})
+             for name in MODULES for call in conversions(name)]
+    assert len(found) > 10 and [one[:2] for one in found if one[2].get('threads') != '1'] == []
+
+
 def test_packages_are_only_folders():
     assert [p.relative_to(ROOT).as_posix() for p in PACKAGE.glob('*/__init__.py') if p.stat().st_size] == []
 

@@ -97,7 +97,7 @@ def read_frame_at(
             stream = video.streams.video[0]
             frame, ends = _frame_before(video, stream, max(0., time - .1), time)  # `time` may be an independent frame's
             if frame is None and not ends: frame, _ = _frame_before(video, stream, 0, time)
-            if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24')).permute(2, 0, 1)
+            if frame is not None: return torch.from_numpy(frame.to_ndarray(format='rgb24', threads=1)).permute(2, 0, 1)
     except (av.error.FFmpegError, OSError, IndexError, ValueError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e
     raise DataError(f"{path}: expected a frame at {time:.3f} s, the video ends before it")

@@ -102,7 +102,7 @@ def read_video(
     try:
         with open_media(path) as video:
             for frame in video.decode(video=0):
-                frames.append(frame.to_ndarray(format='rgb24'))
+                frames.append(frame.to_ndarray(format='rgb24', threads=1))
                 if len(frames) == most: break
     except (av.error.FFmpegError, OSError, IndexError, ValueError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e

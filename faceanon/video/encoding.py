@@ -198,7 +198,7 @@ def _with_neutral_chroma(
 ) -> object:             # another frame with the same samples and levels
     "FFmpeg takes all grey for full-range, whatever a frame says; with chroma it heeds the frame's word."
     name = frame.format.name.replace('gray', 'yuv444p')
-    new = copy_timing(frame, frame.reformat(format=name, src_color_range=_FULL, dst_color_range=_FULL))
+    new = copy_timing(frame, frame.reformat(format=name, src_color_range=_FULL, dst_color_range=_FULL, threads=1))
     new.color_range = frame.color_range
     return new
 
@@ -221,7 +221,7 @@ def _fit_to_encoder(
     levels = pictures.codec_context.color_range or None
     if frame.format.name == pictures.pix_fmt and levels in (None, frame.color_range): return frame
     if frame.format.name.startswith('gray') and frame.color_range == _LIMITED: frame = _with_neutral_chroma(frame)
-    return copy_timing(frame, frame.reformat(format=pictures.pix_fmt, dst_color_range=levels))
+    return copy_timing(frame, frame.reformat(format=pictures.pix_fmt, dst_color_range=levels, threads=1))
 
 
 def _timed_frames(

@@ -41,7 +41,7 @@ def replacement_frame(
     import av
     new = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24')
     return copy_timing(frame, new.reformat(format=frame.format.name, dst_colorspace=frame.colorspace,
-                                           dst_color_range=frame.color_range))
+                                           dst_color_range=frame.color_range, threads=1))
 
 # %% ../../nbs/4_video/47_frame_times.ipynb #c50a42f6
 def refuse_stretched(

@@ -113,7 +113,7 @@ def to_planar(
     if grey: name = 'yuva444p' if alpha else 'yuv444p'
     elif frame.format.is_rgb: name = ('gbrap' if alpha else 'gbrp') + ('16le' if deep else '')
     else: name = ('yuva444p' if alpha else 'yuv444p') + ('16le' if deep else '')
-    return copy_timing(frame, frame.reformat(format=name))
+    return copy_timing(frame, frame.reformat(format=name, threads=1))
 
 # %% ../../nbs/4_video/07_hiding.ipynb #4b160d1c
 def colour_planes(
@@ -161,9 +161,9 @@ def _change_in_frame(
         x2, y2 = (min(limit, math.ceil(v/4)*4) for limit, v in zip((frame.width, frame.height), room[2:]))
         part, places = _cut_rectangle(frame, x1, y1, x2, y2)
         local = [(box[0] - x1, box[1] - y1, box[2] - x1, box[3] - y1)]
-        pixels = change(part.to_ndarray(format='rgb24'), local)
+        pixels = change(part.to_ndarray(format='rgb24', threads=1), local)
         back = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format='rgb24').reformat(
-            format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range)
+            format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range, threads=1)
         for (whole, bits), (small, _), place in zip(colour_planes(frame), colour_planes(back), places):
             plane_samples(whole, bits)[place] = plane_samples(small, bits)
     return frame
@@ -239,7 +239,7 @@ def _change_whole_frame(
     change:Callable,            # RGB uint8 `(h, w, 3)` -> the same
 ) -> object:                    # another frame with the same time
     "Change every pixel."
-    return replacement_frame(frame, change(frame.to_ndarray(format='rgb24')))
+    return replacement_frame(frame, change(frame.to_ndarray(format='rgb24', threads=1)))
 
 # %% ../../nbs/4_video/07_hiding.ipynb #fbk00002
 def _paint_region(
@@ -271,7 +271,7 @@ def cover_doubtful_frame(
     if on_doubt == 'drop-frame': return None
     if on_doubt == 'blur-frame': return _change_whole_frame(frame, _pixelate_frame)
     if on_doubt == 'hold' and shown is not None:
-        return _change_whole_frame(frame, lambda _: shown.to_ndarray(format='rgb24'))
+        return _change_whole_frame(frame, lambda _: shown.to_ndarray(format='rgb24', threads=1))
     boxes = _enlarge_to_pixels(known, enlarge, frame.width, frame.height)
     try: return _change_in_frame(frame, boxes, MASK_CONFIG.mask_shape, _paint_region) if boxes else _black_frame(frame)
     except Exception: return _black_frame(frame)  # whatever it is, nothing may be seen because of it

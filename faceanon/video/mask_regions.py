@@ -77,7 +77,7 @@ def _paint_frame(
     frame = to_planar(frame)
     frame.make_writable()
     black = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format='rgb24').reformat(
-        format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range)
+        format=frame.format.name, dst_colorspace=frame.colorspace, dst_color_range=frame.color_range, threads=1)
     for (whole, bits), (small, _) in zip(colour_planes(frame), colour_planes(black)):
         samples = plane_samples(whole, bits)
         samples[_coarse(hidden, samples.shape)] = plane_samples(small, bits)[0, 0]

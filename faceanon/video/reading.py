@@ -271,7 +271,7 @@ def upright_frame(
     width, height = view.squared(frame.width, frame.height)
     scale = 1. if longest is None else min(1., longest/max(width, height))
     if scale < 1: width, height = max(2, round(width*scale)), max(2, round(height*scale))
-    return view.orientation.turn(frame.to_ndarray(format='rgb24', width=width, height=height))
+    return view.orientation.turn(frame.to_ndarray(format='rgb24', width=width, height=height, threads=1))
 
 # %% ../../nbs/4_video/05_reading.ipynb #8bd1ff63
 def writable_frame(

@@ -235,7 +235,7 @@ def collect_face_crops(
             seen = face.score is not None
             part = parts[face.track].wants(number, seen) if face.track in parts else None
             if part is None: continue
-            if pixels is None: pixels = frame.to_ndarray(format='rgb24')
+            if pixels is None: pixels = frame.to_ndarray(format='rgb24', threads=1)
             picture = square_crop(pixels, face.box, info.view, side)
             view = FaceCrop(number, float((frame.pts - first)*info.time_base), _sharpness(picture), picture)
             parts[face.track].offer(part, seen, view)

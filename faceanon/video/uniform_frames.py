@@ -138,7 +138,7 @@ def _turned_and_padded(
     name = ('rgba' if any(c.is_alpha for c in parts) else 'rgb') + ('64le' if max(c.bits for c in parts) > 8 else '')
     name = {'rgb': 'rgb24', 'rgb64le': 'rgb48le'}.get(name, name)
     width, height = turn.inverse.size(*inner)
-    pixels = np.rot90(frame.reformat(width, height, name).to_ndarray(), turn.quarters)
+    pixels = np.rot90(frame.reformat(width, height, name, threads=1).to_ndarray(), turn.quarters)
     if turn.mirrored: pixels = pixels[:, ::-1]
     out = np.zeros((wanted.height, wanted.width, pixels.shape[2]), pixels.dtype)
     x, y = (wanted.width - inner[0])//2, (wanted.height - inner[1])//2
@@ -168,7 +168,7 @@ def fit_frame(
         new = av.VideoFrame.from_ndarray(np.zeros((wanted.height, wanted.width, 3), np.uint8), format='rgb24')
     else: new = frame if same_shape else _turned_and_padded(frame, own, wanted)
     space, levels, *_ = wanted.colours
-    new = new.reformat(wanted.width, wanted.height, wanted.format, dst_colorspace=space, dst_color_range=levels)
+    new = new.reformat(wanted.width, wanted.height, wanted.format, dst_colorspace=space, dst_color_range=levels, threads=1)
     new.colorspace, new.color_range, new.color_primaries, new.color_trc = wanted.colours
     new.pts, new.time_base, new.duration = frame.pts, frame.time_base, frame.duration
     return new
