@@ -217,8 +217,8 @@ def types_in_signatures(name):
     return {node.id for note in notes for node in ast.walk(note) if isinstance(node, ast.Name)}
 
 
-# What a user of the library may call although nothing here does.
-FOR_USERS = {'AttackerSpec', 'main'}  # to add an attacker of one's own; the command
+# What a user of the library may call although nothing here does: to add an attacker, the command, to end a study.
+FOR_USERS = {'AttackerSpec', 'main', 'missed_checks', 'score_sheet'}
 
 
 @pytest.mark.parametrize('name', MODULES)
@@ -262,6 +262,19 @@ def test_every_argument_and_result_is_described(name):
     pytest.importorskip('fastcore')
     bare = {what: undescribed(obj, needs_return) for what, obj, needs_return in described_callables(name)}
     assert {what: names for what, names in bare.items() if names} == {}
+
+
+PRIVATE = {n.name for m in MODULES for n in ast.walk(tree_of(m)) if isinstance(n, ast.FunctionDef) and n.name[0] == '_'}
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_what_users_read_does_not_point_to_private_functions(name):
+    "The site leaves them out, so 'as for `_f`' describes nothing."
+    from fastcore.docments import docments
+    comments = {what: ' '.join(filter(None, docments(obj, args_kwargs=True).values()))
+                for what, obj, _ in described_callables(name)}
+    told = {what: PRIVATE.intersection(re.findall(r'`(?:\w+\.)*(_\w+)`', text)) for what, text in comments.items()}
+    assert {what: names for what, names in told.items() if names} == {}
 
 
 @pytest.mark.parametrize('name', MODULES)

@@ -200,7 +200,7 @@ def _signature(path:Path) -> list[int]|None:
     return [stat.st_size, stat.st_mtime_ns]
 
 # %% ../../nbs/1_data/04_files.ipynb #4c2d3abe
-def _looks(folder:Path, names:list[str], inspect_file:Callable, what:str) -> Iterator[tuple[str, object, str|None]]:
+def _inspected(folder:Path, names:list[str], inspect_file:Callable, what:str) -> Iterator[tuple[str, object, str|None]]:
     "Each name with what was seen, or with why it is bad. Threads help: decoding and disks wait outside Python."
     def attempt(name):
         try: return name, inspect_file(folder/name), None
@@ -228,7 +228,7 @@ def scan_files(
     seen = {name: index[name][2] for name, sign in signs.items() if name in index and index[name][:2] == sign}
     todo, bad, new = [name for name in signs if name not in seen], {}, {}
     try:
-        for name, value, why in _looks(folder, todo, inspect_file, what):
+        for name, value, why in _inspected(folder, todo, inspect_file, what):
             if why and on_bad == 'stop': raise DataError(why)
             if why: bad[name] = why
             else: seen[name] = value

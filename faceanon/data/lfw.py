@@ -96,7 +96,7 @@ def _lfw_faults(folder:Path, listed:list, found:dict, table:Path, on_bad:str) ->
     return [*faults.items(), *scan_files('lfw pictures', folder, there, _lfw_picture, on_bad)[1]]
 
 
-def _enough(listed:list, skipped:list, min_pictures:int) -> list:
+def _with_enough_pictures(listed:list, skipped:list, min_pictures:int) -> list:
     "Pictures of people who still have enough; the others join `skipped`, which is told."
     bad = {key for key, _ in skipped}
     whole = [picture for picture in listed if lfw_key(*picture) not in bad]
@@ -107,7 +107,7 @@ def _enough(listed:list, skipped:list, min_pictures:int) -> list:
     return [(name, n) for name, n in whole if left[name] >= min_pictures]
 
 # %% ../../nbs/1_data/05_lfw.ipynb #3f60a771
-def _listed(folder:Path, split:str, min_pictures:int) -> list[tuple[str, int]]:
+def _list_pictures(folder:Path, split:str, min_pictures:int) -> list[tuple[str, int]]:
     "Every picture of the people on a list who have enough pictures: (name, number from 1)."
     counts = {name: n for name, n in read_lfw_people(folder, split).items() if n >= min_pictures}
     if not counts: raise DataError(f"{folder}: nobody on the {split} list has {min_pictures} pictures")
@@ -148,13 +148,13 @@ class LFW(_LFWFiles):
     ):
         check_on_bad(on_bad)
         folder = data_folder('lfw', root)
-        listed = _listed(folder, split, min_pictures)
+        listed = _list_pictures(folder, split, min_pictures)
         self.folder, self.split, self.face_size = folder, split, face_size
         self.alignment, self.pictures_folder = find_lfw_images(folder, alignment)
         table = folder/face_table_name(self.alignment)
         found = read_face_table(table, ('image',))
         self.skipped = _lfw_faults(self.pictures_folder, listed, found, table, on_bad)  # (`NAME/NAME_0001.jpg`, why)
-        kept = _enough(listed, self.skipped, min_pictures)
+        kept = _with_enough_pictures(listed, self.skipped, min_pictures)
         if not kept: raise DataError(f"{folder}: expected whole pictures on the {split} list, found none")
         self.people = [*dict(kept)]  # names, by identity
         place = {name: i for i, name in enumerate(self.people)}

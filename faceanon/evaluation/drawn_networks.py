@@ -186,7 +186,7 @@ def _restore(path:Path, run:_Run, cfg:DrawnConfig) -> None:
     restore_state(path, tensors, run.players.modules(), named, run.generator)
 
 # %% ../../nbs/3_evaluation/14_drawn_networks.ipynb #drnt0015
-def _stretch(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig) -> list[dict]:
+def _take_steps(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig) -> list[dict]:
     "The next steps, of the prior or of the game, up to the next look."
     if run.step < cfg.prior_steps:
         stop = min(run.step + cfg.probe_every, cfg.prior_steps)
@@ -196,7 +196,7 @@ def _stretch(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig) -> list[d
     return list(drawn_steps(run.players, judges, run.opts, data, cfg, start, stop, run.readers_weight, run.generator))
 
 # %% ../../nbs/3_evaluation/14_drawn_networks.ipynb #drnt0016
-def _look(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
+def _probe(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
     "Statistics of the average, what attackers read of it, and the readers' next weight."
     average = run.players.average
     _measure_statistics(average, data)
@@ -205,12 +205,12 @@ def _look(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
     run.readers_weight = _next_readers_weight(run.readers_weight, row, cfg)
     return row | dict(nats=average.price().item(), readers_weight=run.readers_weight)
 
-def _stretch_and_look(run:_Run, judges:Judges, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
+def _advance(run:_Run, judges:Judges, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
     "The run moves on; mean losses of these steps and, in the game, what attackers read behind them."
     began, in_prior = time.time(), run.step < cfg.prior_steps
-    rows = _stretch(run, judges, data, cfg)
+    rows = _take_steps(run, judges, data, cfg)
     run.step += len(rows)
-    seen = {} if in_prior else _look(run, data, unseen, cfg)
+    seen = {} if in_prior else _probe(run, data, unseen, cfg)
     if in_prior and run.step == cfg.prior_steps: _begin_game(run, data.faces.device, cfg)
     means = {name: sum(row[name] for row in rows)/len(rows) for name in rows[0] if name.startswith('loss_')}
     return dict(step=run.step, seconds=time.time() - began) | means | seen
@@ -230,7 +230,7 @@ def is_finished(
     notes = read_weights_metadata(path)['notes']
     return notes['step'] == notes['config']['prior_steps'] + notes['config']['steps']
 
-def _keep(folder:Path, run:_Run, cfg:DrawnConfig, row:dict) -> None:
+def _save_run(folder:Path, run:_Run, cfg:DrawnConfig, row:dict) -> None:
     "Weights, what is known of them, checkpoint."
     path, settings = folder/f'world-drawn-{cfg.seed}.safetensors', drawn_settings(cfg)
     beside = path.with_suffix('.json')
@@ -261,8 +261,8 @@ def train_drawn_anonymizer(
     bar = tqdm(total=end, initial=run.step, desc=folder.name)
     with torch.backends.cudnn.flags(enabled=True, benchmark=on_gpu, deterministic=not on_gpu, allow_tf32=on_gpu):
         while run.step < end:
-            row = _stretch_and_look(run, judges, data, unseen, cfg)
-            _keep(folder, run, cfg, row)
+            row = _advance(run, judges, data, unseen, cfg)
+            _save_run(folder, run, cfg, row)
             bar.update(run.step - bar.n)
             bar.set_postfix({k: f'{row[k]:.2f}' for k in ('one', 'ten', 'nats') if k in row})
             if time.time() - began > seconds: break

@@ -50,7 +50,7 @@ def _halved_pictures(M:nn.Module, means:Tensor) -> Tensor:
     return torch.cat(out).unflatten(0, means.shape[:2])
 
 # %% ../../nbs/3_evaluation/13_drawn_probe.ipynb #drpr0011
-def _read(known:Tensor, others:Tensor, pictures:int) -> float:
+def _discriminant_eer(known:Tensor, others:Tensor, pictures:int) -> float:
     "EER of templates by a discriminant of the known people."
     flat = known.flatten(0, 1)
     if len(flat) < flat.shape[1]:  # few pictures span few directions; in others no discriminant looks
@@ -74,6 +74,6 @@ def probe_drawn(
     learned, others, row = _mean_codes(M, known), _mean_codes(M, unseen), {}
     for kind in ('picture', 'code1', 'code16'):
         shown = look(kind, learned)
-        row[f'{kind}_one'] = _read(shown, look(kind, others[:, :24]), 1)
-        row[f'{kind}_ten'] = _read(shown, look(kind, others), template)
+        row[f'{kind}_one'] = _discriminant_eer(shown, look(kind, others[:, :24]), 1)
+        row[f'{kind}_ten'] = _discriminant_eer(shown, look(kind, others), template)
     return row | {end: min(v for k, v in row.items() if k.endswith(f'_{end}')) for end in ('one', 'ten')}

@@ -80,7 +80,7 @@ def _mean_face(
     mean = to_float(faces[first]).mean(0)
     return lambda frames, boxes: replace_faces(frames, boxes, lambda f: mean.expand(len(f), -1, -1, -1), cfg.face_size)
 
-def _any_method(
+def _method_by_name(
     name:str,          # 'drawn', 'one_face', or as for `method_by_name`
     cfg:TrainConfig,   # sizes, and whose seed's M
 ) -> Callable:         # frames, boxes -> frames
@@ -111,7 +111,7 @@ def unmet_row(
     if row := read_row(path, settings): return row
     seed_everything(cfg.seed)
     frames, targets = frames_for_role(data_config(cfg), 'test', split)
-    shown = anonymize_frames(_any_method(name, cfg), frames, targets, cfg.pad)
+    shown = anonymize_frames(_method_by_name(name, cfg), frames, targets, cfg.pad)
     row = dict(method=name, detector=detector, seed=cfg.seed, split=split, settings=settings)
     row |= evaluate_detector(A, shown, targets, action_names(cfg))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from .metrics import average_precision, frame_map, mean_over_classes
 from ..faces import check_boxes, check_images
 
 # %% ../../nbs/3_evaluation/02_video_metrics.ipynb #089a60c8
-def _numbers(value) -> np.ndarray:
+def _as_floats(value) -> np.ndarray:
     "A tensor on any device, an array or a list, as float64."
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=float)
 
@@ -39,7 +39,7 @@ def _read_tube(
     "Check one tube."
     missing = [k for k in ('frames', 'boxes', *keys) if k not in tube]
     if missing: raise ValueError(f"{where} lacks {missing}, it has {sorted(tube)}")
-    frames, boxes = tuple(tube['frames']), _numbers(tube['boxes'])
+    frames, boxes = tuple(tube['frames']), _as_floats(tube['boxes'])
     if len(frames) != 2 or not 0 <= frames[0] < frames[1]:
         raise ValueError(f"{where}: frames must be (first, end), 0 <= first < end, got {frames}")
     if boxes.shape != (frames[1] - frames[0], 4):
@@ -120,7 +120,7 @@ def _read_found(found:Sequence[dict]) -> tuple[np.ndarray, ...]:
     for t, frame in enumerate(found):
         missing = [k for k in ('boxes', 'labels', 'scores') if k not in frame]
         if missing: raise ValueError(f"frame {t} lacks {missing}, it has {sorted(frame)}")
-        boxes, labels, scores = (_numbers(frame[k]) for k in ('boxes', 'labels', 'scores'))
+        boxes, labels, scores = (_as_floats(frame[k]) for k in ('boxes', 'labels', 'scores'))
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4 or {labels.shape, scores.shape} != {boxes.shape[:1]}:
             raise ValueError(f"frame {t}: boxes, labels and scores must be (k, 4), (k,) and (k,), got "
@@ -169,7 +169,7 @@ def _compare(
     return [f['score'] for f in found], np.array(overlaps).reshape(len(found), len(there))
 
 
-def _claims(
+def _hits(
     overlaps:Float[np.ndarray, "n m"],  # of found tubes, best first, with true ones
     threshold:float,                    # a hit overlaps by strictly more
 ) -> list[bool]:                        # `(n,)` is the tube a hit?
@@ -213,7 +213,7 @@ def video_map(
         clips = [_compare(f, t, label) for f, t in zip(found, there)]
         scores, count = [s for own, _ in clips for s in own], sum(o.shape[1] for _, o in clips)
         for t, per_class in precision.items():
-            per_class[name] = average_precision(scores, [h for _, o in clips for h in _claims(o, t)], count)
+            per_class[name] = average_precision(scores, [h for _, o in clips for h in _hits(o, t)], count)
     result = {f'{t:g}': precision[t] for t in thresholds}
     result['0.5:0.95'] = {n: None if precision[.5][n] is None else float(np.mean([precision[t][n] for t in steps]))
                           for n in names}

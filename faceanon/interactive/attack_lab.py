@@ -80,7 +80,7 @@ def lab_sets(
     cfg:TrainConfig,      # whose M
     size:LabSize,         # how many
     seed:int=0,           # of the noise of methods that draw any
-) -> dict:                # as from `_lab_faces`, changed, 8 bits; the gallery four times where the method draws noise
+) -> dict: # `gallery` (four times where the method draws noise), `known`, `unseen`: faces uint8 `(n, 3, s, s)`, ids
     "What an attacker may see of a method, made once in each process."
     method, originals = lab_method_by_name(name, cfg), _lab_faces(size, cfg.face_size)
     with torch.random.fork_rng(devices=[]):

@@ -237,7 +237,7 @@ def _verdict(
     return f"{'Right' if right else 'Wrong'}: {'one person' if row['same'] else 'two people'}."
 
 
-def _or_say(
+def _or_say_why(
     said,           # an `HTML`
     act:Callable,   # what a control does
     *args,          # of `act`
@@ -304,10 +304,10 @@ def quiz_widget(
     def other():  # pairs the attacker has not been asked about
         ui.compare.value = False
         draw()
-    for which, button in ui.answers.items(): button.on_click(_or_say(ui.said, answer, which))
-    for control in (ui.method, ui.pairs, ui.seed): control.observe(_or_say(ui.said, other), 'value')
-    for control in (ui.reader, ui.file, ui.told, ui.compare): control.observe(_or_say(ui.said, draw), 'value')
-    ui.sheet.on_click(_or_say(ui.said, write))
-    _or_say(ui.said, draw)(None)
+    for which, button in ui.answers.items(): button.on_click(_or_say_why(ui.said, answer, which))
+    for control in (ui.method, ui.pairs, ui.seed): control.observe(_or_say_why(ui.said, other), 'value')
+    for control in (ui.reader, ui.file, ui.told, ui.compare): control.observe(_or_say_why(ui.said, draw), 'value')
+    ui.sheet.on_click(_or_say_why(ui.said, write))
+    _or_say_why(ui.said, draw)(None)
     return VBox([HBox([ui.method, ui.pairs, ui.seed]), HBox([ui.reader, ui.file]),
                  HBox([*ui.answers.values(), ui.told, ui.compare, ui.sheet]), ui.pair, ui.said, ui.marks, ui.table])

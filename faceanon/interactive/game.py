@@ -280,7 +280,7 @@ def advance(
 def probe_step(
     game:Game,  # the moment gets an answer; its networks are taken there
     at:int,     # step
-) -> float:     # as from `_probe_identities`
+) -> float:     # share of anonymized faces named rightly; chance is 1 / people of the probe
     "Ask the probe what M leaves at a step; an answer given before is given again."
     if game.moments[at]['probe'] is None:
         _seek_step(game, at)

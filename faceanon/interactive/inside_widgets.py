@@ -72,7 +72,7 @@ def layers_figure(
 def layers_widget(
     M:Anonymizer,                      # as for `layer_stages`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
-) -> object:                           # as from `_control_panel`
+) -> object:                           # a `VBox`: the controls, then an `Image`
     "Choose a face, draw other noise, and see only what differs between people."
     from ipywidgets import Checkbox
     tip = 'subtract the mean over the faces at every layer'
@@ -97,9 +97,9 @@ def _blend_figure(
                                channels_last(shown), .5)
 
 def blend_widget(
-    paths:dict[str, tuple],            # as for `_blend_figure`
+    paths:dict[str, tuple],            # title -> (name, M) of the start and (name, M) of the end
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
-) -> object:                           # as from `_control_panel`
+) -> object:                           # a `VBox`: the controls, then an `Image`
     "Move along the line between two M's."
     from ipywidgets import Dropdown
     return _control_panel(partial(_blend_figure, paths, faces),
@@ -137,7 +137,7 @@ def paint_figure(
     y:float,                           # likewise
     size:float,                        # likewise
     colour:str,                        # a name that matplotlib knows
-) -> Figure:                           # as from `_edited_figure`
+) -> Figure:                           # as from `plot_change`
     "A painted face before and after M."
     plain, half = faces[face:face + 1], size/2
     box = region_pixels((x - half, y - half, x + half, y + half), plain.shape[2:])
@@ -155,7 +155,7 @@ def lazy_occlusion_maps(
 def paint_widget(
     M:nn.Module,                       # as for `anonymize_same_noise`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
-) -> object:                           # as from `_control_panel`
+) -> object:                           # a `VBox`: the controls, then an `Image`
     "Paint a square over a face."
     from ipywidgets import Dropdown
     place = {name: _slider('FloatSlider', name, 0, 1, value, tip, .025) for name, value, tip in (
@@ -172,7 +172,7 @@ def swap_figure(
     noise:int,                         # seed of the channel
     other:int,                         # whose part it gets
     part:str,                          # one of `REGIONS`
-) -> Figure:                           # as from `_edited_figure`
+) -> Figure:                           # as from `plot_change`
     "A face with another person's part, before and after M."
     plain = faces[face:face + 1]
     return _edited_figure(M, plain, swap_region(plain, faces[other:other + 1], part),
@@ -182,7 +182,7 @@ def swap_figure(
 def swap_widget(
     M:nn.Module,                       # as for `anonymize_same_noise`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
-) -> object:                           # as from `_control_panel`
+) -> object:                           # a `VBox`: the controls, then an `Image`
     "Give a face the eyes, mouth or hair of another."
     from ipywidgets import Dropdown
     return _control_panel(partial(swap_figure, M, lazy_occlusion_maps(M, faces), faces), **_face_and_noise(len(faces)),
@@ -209,7 +209,7 @@ def survival_figure(
 
 def survival_widget(
     methods:dict[str, Callable],       # as for `survival_figure`
-) -> object:                           # as from `_control_panel`
+) -> object:                           # a `VBox`: the controls, then an `Image`
     "Choose an action, a method and a person, and look for the object."
     from ipywidgets import Dropdown
     named = [(method_label(name), name) for name in methods]

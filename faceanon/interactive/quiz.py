@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ANSWERS', 'draw_items', 'answer_row', 'append_answer', 'read_answers', 'next_item', 'wilson_interval',
-           'score_answers', 'answers_needed', 'pair_picture', 'write_kit', 'score_table']
+           'score_answers', 'missed_checks', 'answers_needed', 'pair_picture', 'write_kit', 'score_sheet',
+           'score_table']
 
 # %% ../../nbs/5_play/15_quiz.ipynb #quiz02
 import base64
@@ -156,7 +157,7 @@ def _d_prime(
 def score_answers(
     answers:Sequence[dict],  # as from `answer_row`; of two to the same item by the same reader the first counts
     level:float=.95,         # coverage of the intervals
-) -> list[dict]:  # a `method` and `judge` each: `readers`, `answers`, `right`, `accuracy`, `low`, `high`, `_d_prime`
+) -> list[dict]:  # a `method` and `judge` each: `readers`, `answers`, `right`, `accuracy`, `low`, `high`, `d_prime`
     "How often the readers and the attacker were right, without attention checks."
     first, groups = {}, {}
     for a in answers: first.setdefault((a['reader'], a['id']), _check_answer(a))
@@ -175,7 +176,7 @@ def score_answers(
     return rows
 
 
-def _missed_checks(
+def missed_checks(
     answers:Sequence[dict],  # as from `answer_row`
 ) -> dict[str, int]:         # reader -> attention checks answered wrongly; a reader without checks has 0
     "Failed attention checks of each reader."
@@ -272,7 +273,7 @@ def write_kit(
     return folder/'sheet.html', folder/'key.json'
 
 
-def _score_sheet(
+def score_sheet(
     sheet:dict,            # what the page saved: `reader`, and `answers`: number -> 'same' or 'different'
     items:Sequence[dict],  # the key, in the order of the sheet
 ) -> list[dict]:           # as from `answer_row`; pairs left open are left out

@@ -316,7 +316,7 @@ def review_widget(
     path:str|Path,               # the original film
     out:str|Path,                # the anonymized one; the first rendering makes it where it is missing
     sidecar:str|Path|None=None,  # its list of faces; None: next to `out`
-    methods:dict|None=None,      # name -> `anonymize.MethodConfig`, the first chosen at first; None: `_default_methods`
+    methods:dict|None=None,      # name -> `anonymize.MethodConfig`, the first is chosen; None: mask, pixelate, blur
     page:int=12,                 # cards on a page
     progress:Callable=iter,      # wraps the frames while pictures are gathered, `tqdm` for a bar
     **options,  # of `anonymize.render_video`, for every rendering: `crf`, `on_doubt`, `keep_metadata` ..

@@ -88,34 +88,6 @@ def read_stories(
             raise ValueError(f"{path} holds no story: {error}") from error
     return stories
 
-# %% ../../nbs/5_play/12_stories.ipynb #0c5ab788
-def _example_story(
-    moments:int=4,  # how many, at least 1
-) -> dict:          # two faces of 40 pixels, a frame of 160; no network took part
-    "A made-up story, for tests and for looking at a page."
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 1, 40)[None, :, None]
-    faces = [np.uint8(255*np.clip(ramp*rng.random(3) + .2*rng.random(3), 0, 1)*np.ones((40, 1, 1))) for _ in range(2)]
-    frame = np.full((160, 160, 3), 90, np.uint8)
-    def moment(t):
-        share = t/moments
-        losses = dict(loss_d=2 + share, loss_adv=1 - share, loss_det=.5 + share/4, loss_l1=share/5, loss_code=.1,
-                      loss_rate=40.*share)
-        grey = [np.uint8(face + share*(128. - face)) for face in faces]
-        guesses = [['person 3', 1 - .9*share], ['person 5', .1*share], ['person 8', .02]]
-        place = frame.copy()
-        place[20:60, 60:100] = grey[0]
-        return dict(step=t, settings=dict(l1_weight=16., d_steps=1, objective='confusion'), before=losses,
-                    after_d={k: v + .02*(k == 'loss_adv') for k, v in losses.items()},
-                    after_ma={k: v - .05*(k == 'loss_adv') for k, v in losses.items()},
-                    weights=dict(loss_adv=1., loss_det=10., loss_l1=16., loss_code=.75, loss_rate=5e-4),
-                    grads=dict(M=1., D=.3, A=2., R=.2), rank1=1 - share, probe=1 - share/2 if t % 2 == 0 else None,
-                    frame=place, faces=[dict(picture=p, guesses=guesses, name='person 3') for p in grey],
-                    boxes=[dict(box=[40, 20, 120, 150], label='Phoning', score=.9)])
-    return check_story(dict(title='A face fades', about='Made up.', people=8, originals=faces, frame=frame,
-                            truth=[dict(box=[40, 20, 120, 150], label='Phoning')],
-                            moments=[moment(t) for t in range(moments)]))
-
 # %% ../../nbs/5_play/12_stories.ipynb #230d509b
 def _image_html(
     picture:UInt8[np.ndarray, "h w 3"],  # RGB

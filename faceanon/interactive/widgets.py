@@ -259,7 +259,7 @@ def classes_widget(
                        b=make_dropdown('●', methods, methods[0][1], 'shown, with the gain over the other'))
 
 def attackers_widget(
-    rows:list[dict],       # as for `attacker_grid`
+    rows:list[dict],       # as for `plot_attackers`
     chance_rank1:float,    # fraction
     far:float,             # false accept rate at which `tar` is read, fraction; TAR's chance too
 ) -> 'VBox':               # two controls and a figure

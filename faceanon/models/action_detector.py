@@ -102,7 +102,7 @@ class ActionDetector(nn.Module):
 
     def forward(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]; carries gradient back to M
-        targets:list[dict],               # as for `_check_targets`; boxes `[x1, y1, x2, y2]` in pixels of `frames`
+        targets:list[dict],               # one a frame: `boxes` `[x1, y1, x2, y2]` in pixels of it, int64 `labels` 1..C
     ) -> dict[str, Tensor]:               # four scalars, in any mode; BatchNorm, if any, obeys the caller's mode
         "The four losses of Faster R-CNN; their sum is L_action."
         _check_frames(frames)

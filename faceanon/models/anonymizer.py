@@ -170,8 +170,9 @@ class _NoisyChannel(_Modifier):
     "An M whose code is sent through noise of standard deviation `noise`."
     def add_noise(self,
         mean:Float[Tensor, "n c h w"],  # μ, from `mean_code`
-    ) -> Float[Tensor, "n c h w"]:      # μ + σε, fresh ε at each call, whatever the mode; float32, for half precision
-        "The code behind the channel."  # has a grid, and what lies between its points would show through the noise
+    ) -> Float[Tensor, "n c h w"]:      # μ + σε, fresh ε at each call, whatever the mode; float32
+        "The code behind the channel."
+        # Noise that is rounded to half precision hides less of the code.
         return mean.float() + self.noise*torch.randn_like(mean, dtype=torch.float32)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..faces import check_boxes, check_images, replace_faces, resize
+from .pixel_methods import canny_edges, segment_means
 
 # %% ../../nbs/2_method/04_baselines.ipynb #f98d0b2f
 def no_change(
@@ -98,11 +99,11 @@ noise05 = partial(noise, variance=0.5)
 
 # %% ../../nbs/2_method/04_baselines.ipynb #b3dad506
 def _numpy_method(
-    change:Callable[[np.ndarray], np.ndarray],  # a picture `(h, w, 3)`, float64 in [0, 1], to `(h, w, 3)` or `(h, w)`
+    change:Callable[[np.ndarray], np.ndarray],  # a picture `(h, w, 3)`, float64 in [0, 1], to the same or `(h, w, 1)`
 ) -> Callable[[Tensor], Tensor]:                # the same for one face `(1, 3, h, w)`; no gradient
     "Let scikit-image change a face."
     def changed(face):
-        picture = np.atleast_3d(change(face[0].detach().permute(1, 2, 0).double().cpu().numpy()))
+        picture = change(face[0].detach().permute(1, 2, 0).double().cpu().numpy())
         return torch.as_tensor(picture).to(face).permute(2, 0, 1).expand(face.shape[1:])[None]
     return changed
 
@@ -113,13 +114,7 @@ def superpixel(
     segments:int=100,                 # about so many a face; scikit-image's default
 ) -> Float[Tensor, "b 3 h w"]:        # a copy, each segment of one colour; no gradient within the boxes
     "SLIC segments in their mean colour (Sec. 5, super-pixel)."
-    from skimage.segmentation import slic  # slow to import, and only two baselines need it
-
-    def flatten(picture):
-        labels = slic(picture, n_segments=segments, start_label=0)
-        sums = np.stack([np.bincount(labels.ravel(), channel.ravel()) for channel in np.moveaxis(picture, 2, 0)], 1)
-        return (sums/np.maximum(np.bincount(labels.ravel()), 1)[:, None])[labels]
-    return change_in_boxes(frames, boxes, _numpy_method(flatten))
+    return change_in_boxes(frames, boxes, _numpy_method(partial(segment_means, segments=segments)))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #6039cd38
 def edge(
@@ -128,9 +123,7 @@ def edge(
     sigma:float=1.,                   # of the Gaussian before the gradient, pixels; scikit-image's default
 ) -> Float[Tensor, "b 3 h w"]:        # a copy, white lines on black in each box; no gradient within the boxes
     "Canny edges of the grey face, thresholds 0.1 and 0.2 (Sec. 5, edge)."
-    from skimage.color import rgb2gray
-    from skimage.feature import canny  # slow to import, and only two baselines need it
-    return change_in_boxes(frames, boxes, _numpy_method(lambda picture: canny(rgb2gray(picture), sigma).astype(float)))
+    return change_in_boxes(frames, boxes, _numpy_method(partial(canny_edges, sigma=sigma)))
 
 # %% ../../nbs/2_method/04_baselines.ipynb #52f86528
 def k_same(

@@ -163,12 +163,12 @@ class _CenterFaceNetwork(_FindsFaces):
         longest, side = max(frames.shape[1:3]), self.side
         if side is None and self.min_side and (whole or longest) < self.min_side: side = self.min_side
         if side is not None and whole: side = max(1, round(side*longest/whole))
-        found = look_at_all_sizes(self._look, frames, side)
+        found = look_at_all_sizes(self._at_size, frames, side)
         if not self.turned: return found
-        turned = look_at_turned_frames(self._look, frames, side)
+        turned = look_at_turned_frames(self._at_size, frames, side)
         return merge_detections([found, turned[turned.scores >= _SURE_TURNED]])
 
-    def _look(self, frames:np.ndarray, side:int|None) -> Detections:
+    def _at_size(self, frames:np.ndarray, side:int|None) -> Detections:
         longest, parts = max(frames.shape[1:3]), []
         pixels = frames[0, ..., 0].size*(1 if side is None else (side/longest)**2)
         step = max(1, int(MAX_PIXELS_PER_CALL/pixels))
@@ -203,9 +203,10 @@ class _YuNetNetwork(_FindsFaces):
     def _detect(self, frames:np.ndarray, whole:int|None=None) -> Detections:
         if not frames.size: return empty_detections()
         longest = max(frames.shape[1:3])
-        return look_at_all_sizes(self._look, frames, self.side and max(1, round(self.side*longest/(whole or longest))))
+        side = self.side and max(1, round(self.side*longest/(whole or longest)))
+        return look_at_all_sizes(self._at_size, frames, side)
 
-    def _look(self, frames:np.ndarray, side:int|None) -> Detections:
+    def _at_size(self, frames:np.ndarray, side:int|None) -> Detections:
         pictures, scale = resize_and_pad(frames, side)
         rows = [_yunet_rows(self._net, picture) for picture in pictures]
         frame, rows = np.repeat(np.arange(len(rows)), [len(r) for r in rows]), np.concatenate(rows)
@@ -357,7 +358,7 @@ def detect_near(
 def _person_similarity(
     faces:Float[Any, "n 3 h w"],       # aligned as `embed` wants them, RGB in [0, 1]
     person:Float[Any, "m 3 h w"],      # pictures of one person, aligned in the same way, m at least 1
-    embed:Callable,     # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
+    embed:Callable,                    # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
 ) -> tuple[Float[Any, "n"], Float[Any, "n"]]:  # least and greatest cosine to the pictures, in [-1, 1]; may be NaN
     "The similarity of each face to a person."
     import torch
@@ -374,8 +375,8 @@ def _person_similarity(
 def surely_same_person(
     faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable,  # as for `_person_similarity`
-    threshold:float=.5,                # cosine that every picture must reach; belongs to `embed`, see below
+    embed:Callable,                 # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
+    threshold:float=.5,             # cosine that every picture must reach; belongs to `embed`, see below
 ) -> Bool[Any, "n"]:                # False in doubt and for NaN
     "Is it certainly this person, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[0] >= threshold
@@ -384,8 +385,8 @@ def surely_same_person(
 def surely_other_person(
     faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
     person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable,  # as for `_person_similarity`
-    threshold:float=.2,                # cosine that no picture may reach; belongs to `embed`, see below
+    embed:Callable,                 # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
+    threshold:float=.2,             # cosine that no picture may reach; belongs to `embed`, see below
 ) -> Bool[Any, "n"]:                # False in doubt and for NaN
     "Is it certainly somebody else, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[1] < threshold

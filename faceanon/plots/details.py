@@ -183,7 +183,7 @@ def plot_two_methods(
 
 # %% ../../nbs/5_play/09_details.ipynb #b560538d
 def attacker_rates(
-    rows:list[dict],  # as for `attacker_grid`
+    rows:list[dict],  # as for `plot_attackers`
     attacker:str,     # key of `ATTACKER_LABELS`; 'worst' is the one that reads most, of those retrained
     measure:str,      # key of `MEASURE_LABELS`
 ) -> list[dict]:      # one a method and seed: `method`, `seed` and `measure` as a fraction
@@ -202,7 +202,7 @@ def attacker_rates(
 # %% ../../nbs/5_play/09_details.ipynb #7e19afd4
 @rc_context(STYLE)
 def plot_attacker_bars(
-    rows:list[dict],   # as for `attacker_grid`
+    rows:list[dict],   # as for `plot_attackers`
     attacker:str,      # as for `attacker_rates`
     measure:str,       # as for `attacker_rates`
     chance:float,      # value of `measure` for a guess, fraction

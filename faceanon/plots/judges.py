@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from .method_tables import markdown_table
-from .style import PLAIN, STYLE, UNMEASURED, method_colour, method_label
+from .style import PLAIN, STYLE, UNMEASURED, method_colour, method_label, rows_with
 
 # %% ../../nbs/5_play/23_judges.ipynb #31210a0e
 def _worst_of_ways(
@@ -21,8 +21,7 @@ def _worst_of_ways(
     **wanted,             # column=value, all must agree
 ) -> dict:                # the row with the lowest error, and the highest rank-1 of all; ValueError where there is none
     "What counts of many ways to read the same pictures."
-    found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
-    if not found: raise ValueError(f"no row with {', '.join(f'{k}={v!r}' for k, v in wanted.items())}")
+    found = rows_with(rows, **wanted)
     return min(found, key=lambda row: row['eer']) | dict(rank1=max(row['rank1'] for row in found))
 
 def _runs_of(rows:Sequence[dict]) -> list[tuple]:
@@ -111,7 +110,7 @@ def photo_judge_table(
     rows:Sequence[dict],  # of `photo_judge.json`
     releases:int=5,       # in the last columns
 ) -> str:                 # markdown, per cent; intervals hold 95 % of redrawn people
-    "What attackers read of every method on photographs, beside the same region painted black."
+    "What attackers read of every method on photographs, and of the same region painted black."
     body = []
     for method, file in dict.fromkeys((r['method'], r['settings']['file']) for r in rows):
         judged = _judged_photos(rows, method, file)
@@ -203,15 +202,13 @@ def saturation_table(
     return markdown_table(['method', 'pictures', 'steps', 'EER before', 'lowest', 'fell in the last third', ''], body)
 
 # %% ../../nbs/5_play/23_judges.ipynb #e243e7a5
-def _most(
+def _highest(
     rows:Sequence[dict],  # of several attackers
     key:str,              # what is compared
     **wanted,             # column=value, all must agree
 ) -> dict:                # the row with the highest value; ValueError where there is none
     "What counts of many attackers."
-    found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
-    if not found: raise ValueError(f"no row with {', '.join(f'{k}={v!r}' for k, v in wanted.items())}")
-    return max(found, key=lambda row: row[key])
+    return max(rows_with(rows, **wanted), key=lambda row: row[key])
 
 def gallery_table(
     rows:Sequence[dict],  # `ranks` of `world_judge.json`
@@ -224,7 +221,7 @@ def gallery_table(
     for method, seed in _runs_of(rows):
         own = [row for row in rows if (row['method'], row.get('seed', 0), row['size']) == (method, seed, size)]
         body.append([_run_label(rows, method, seed),
-                     *(f"{100*_most(own, f'rank{k}', gallery=n)[f'rank{k}']:.1f}" for n in sizes)])
+                     *(f"{100*_highest(own, f'rank{k}', gallery=n)[f'rank{k}']:.1f}" for n in sizes)])
     body.append(['*chance*', *(f'{100*min(1., k/n):.1f}' for n in sizes)])
     return markdown_table([f'rank-{k}, {size} pictures', *(f'{n} people' for n in sizes)], body)
 
@@ -232,10 +229,10 @@ def gallery_table(
 def attribute_table(
     rows:Sequence[dict],  # `attribute`, `auc`, `auc_low`, `auc_high`, `accuracy`, and `method`
 ) -> str:                 # markdown: a column an attribute, accuracy in per cent
-    "What is read beside the identity, by the attacker that reads most."
+    "What is read apart from the identity, by the attacker that reads most."
     names = [*dict.fromkeys(row['attribute'] for row in rows)]
     def cell(own, name):
-        best = _most(own, 'auc', attribute=name)
+        best = _highest(own, 'auc', attribute=name)
         return f"{best['auc']:.2f} ({best['auc_low']:.2f} to {best['auc_high']:.2f}), {100*best['accuracy']:.0f} %"
     body = []
     for method, seed in _runs_of(rows):

@@ -135,7 +135,7 @@ def _worst_attacker(
 # %% ../../nbs/5_play/03_method_tables.ipynb #plots57
 @rc_context(STYLE)
 def plot_attackers(
-    rows:list[dict],      # as for `_attacker_grid`
+    rows:list[dict],      # `method`, `seed`, `attacker`, and the fractions of `MEASURE_LABELS`
     chance_rank1:float,   # identification by guessing, fraction
     far:float,            # false accept rate at which `tar` is read, fraction; it is also TAR's chance
 ) -> Figure:              # 7 inches wide: methods down, attackers across, a block a measure
@@ -160,7 +160,7 @@ def plot_attackers(
 
 # %% ../../nbs/5_play/03_method_tables.ipynb #d5d792ff
 def attackers_markdown(
-    rows:list[dict],      # as for `_attacker_grid`
+    rows:list[dict],      # `method`, `seed`, `attacker`, and the fractions of `MEASURE_LABELS`
     chance_rank1:float,   # fraction
     far:float,            # fraction
 ) -> str:                 # per cent, the worst attacker of each measure in bold

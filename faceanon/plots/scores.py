@@ -181,21 +181,6 @@ def _label_det_curves(
                         arrowprops=dict(arrowstyle='-', color=_score_label_colour(method), lw=.5, alpha=.6, shrinkA=1,
                                         shrinkB=2))
 
-# %% ../../nbs/5_play/06_scores.ipynb #7bba56f4
-@rc_context(STYLE)
-def _plot_det(
-    records:Sequence[dict],    # as from `score_record`, each with `method`
-    low:tuple = (.001, .01),   # smallest FAR and FRR shown, fractions
-) -> Figure:                   # 3.6 by 2.9 inches, a line a method, named with its equal error rate
-    "Detection error trade-off, both errors on log axes (after Martin et al. 1997)."
-    _check_records(records)
-    fig = Figure(figsize=(3.6, 2.9), layout='constrained')
-    ax = fig.subplots()
-    _det_panel(ax, records, low)
-    fig.draw_without_rendering()
-    _label_det_curves(ax, records)
-    return fig
-
 # %% ../../nbs/5_play/06_scores.ipynb #scores20
 def _draw_histograms(
     ax:Axes,             # drawn into
@@ -209,17 +194,6 @@ def _draw_histograms(
     ax.set(xlim=(-1.01, 1.01), yticks=[], ylim=(0, 1.2*ax.dataLim.ymax or 1))
     ax.spines['left'].set_visible(False)
     ax.grid(visible=False)
-
-
-@rc_context(STYLE)
-def _plot_similarities(
-    records:Sequence[dict],  # as from `score_record`, each with `method`
-) -> Figure:                 # 3.4 inches wide, 0.55 inches a method
-    "Cosines of genuine and of impostor pairs, a strip a method."
-    _check_records(records)
-    fig = Figure(figsize=(3.4, .75 + .55*len(records)), layout='constrained')
-    _similarity_strips([fig.add_subplot(len(records), 1, i + 1) for i in range(len(records))], records)
-    return fig
 
 
 def _similarity_strips(

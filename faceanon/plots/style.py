@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ACCENT', 'PAPER', 'THIRD', 'PLAIN', 'FAINT', 'STYLE', 'HALO', 'METHOD_LABELS', 'UNMEASURED', 'RECORDED_LOSSES',
-           'method_label', 'method_colour', 'spaced_words', 'check_rows', 'aggregate_seeds', 'read_recorded',
-           'label_points', 'blank_page', 'figure_png', 'preview_png', 'save_figure', 'stamp_toy_run']
+           'method_label', 'method_colour', 'spaced_words', 'check_rows', 'rows_with', 'aggregate_seeds',
+           'read_recorded', 'label_points', 'blank_page', 'figure_png', 'preview_png', 'save_figure', 'stamp_toy_run']
 
 # %% ../../nbs/5_play/01_style.ipynb #6617e6fc
 import io
@@ -81,6 +81,16 @@ def check_rows(
         for k in fractions:
             if not isinstance(row[k], (int, float)) or not 0 <= row[k] <= 1:
                 raise ValueError(f"{k} must be a fraction in [0, 1], got {row[k]!r} in row {i}")
+
+# %% ../../nbs/5_play/01_style.ipynb #plots11a
+def rows_with(
+    rows:Sequence[dict],  # all
+    **wanted,             # column=value, all must agree
+) -> list[dict]:          # at least one; ValueError names what is missing
+    "The rows that a number is made of: none would be an empty cell that looks measured."
+    found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
+    if not found: raise ValueError(f"no row with {', '.join(f'{k}={v!r}' for k, v in wanted.items())}")
+    return found
 
 # %% ../../nbs/5_play/01_style.ipynb #plots13
 def aggregate_seeds(

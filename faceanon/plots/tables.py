@@ -16,7 +16,7 @@ from statistics import mean
 
 from .photos import photo_attacker_label
 from .method_tables import markdown_table
-from .style import UNMEASURED, method_label
+from .style import UNMEASURED, method_label, rows_with
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables06
 def _span(
@@ -34,15 +34,6 @@ def _mean_and_span(
     middle, spread = f'{100*mean(values):.1f}', _span(values)
     return f'{middle} ({spread})' if ' to ' in spread else middle
 
-def _rows_with(
-    rows:Sequence[dict],  # all
-    **wanted,             # column=value, all must agree
-) -> list[dict]:          # at least one; ValueError names what is missing
-    "The rows that a cell is made of: none would be an empty cell that looks measured."
-    found = [row for row in rows if all(row.get(k) == v for k, v in wanted.items())]
-    if not found: raise ValueError(f"no row with {', '.join(f'{k}={v!r}' for k, v in wanted.items())}")
-    return found
-
 # %% ../../nbs/5_play/05_tables.ipynb #tables09
 _WORLD = {'map50_near': 'near mAP', 'map50_near_frozen': 'A frozen', 'map50_far': 'far mAP', 'eer_fixed': 'EER, fixed',
           'eer_worst': 'EER, retrained', 'rank1_worst': 'rank-1'}
@@ -52,7 +43,7 @@ def _label(
     method:str,           # as in a row
 ) -> str:                 # what stands in the first column
     "A method's name in a table."
-    seeds = len(_rows_with(rows, method=method))
+    seeds = len(rows_with(rows, method=method))
     if method == 'learned': return f'**M, ours** ({seeds} seeds)' if seeds > 1 else '**M, ours**'
     return f'M, the {method_label(method)}' if method == 'paper_objective' else method_label(method)
 
@@ -62,7 +53,7 @@ def _measured(
     columns:Sequence[str],  # of the fractions
 ) -> list[str]:             # label and cells
     "One line of a table."
-    found = _rows_with(rows, method=method)
+    found = rows_with(rows, method=method)
     return [_label(rows, method), *(_mean_and_span([row[c] for row in found]) for c in columns)]
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables29
@@ -71,7 +62,7 @@ def world_table(
 ) -> str:                 # markdown: all methods, those that keep most first, M last
     "Utility and privacy of every method on the embedded world (Sec. 4)."
     methods = sorted(dict.fromkeys(r['method'] for r in rows), key=lambda m: (
-        m == 'learned', m == 'paper_objective', -mean(r['map50_near'] for r in _rows_with(rows, method=m))))
+        m == 'learned', m == 'paper_objective', -mean(r['map50_near'] for r in rows_with(rows, method=m))))
     return markdown_table(['method', *_WORLD.values()], [_measured(rows, m, [*_WORLD]) for m in methods])
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables30
@@ -109,7 +100,7 @@ def photo_table(
     attacks:Sequence[dict],  # of every attacker on them
 ) -> str:                    # markdown
     "Utility and privacy of every method on photographs and video, by the project's own attackers."
-    def clips(method): return _mean_and_span([a['eer'] for a in _rows_with(attacks, method=method, attacker='track')])
+    def clips(method): return _mean_and_span([a['eer'] for a in rows_with(attacks, method=method, attacker='track')])
     return markdown_table(['method', *_PHOTOS.values(), 'over clips'], [
         [*_measured(rows, m, [*_PHOTOS]), clips(m)] for m in dict.fromkeys(r['method'] for r in rows)])
 
@@ -152,7 +143,7 @@ def _worst(
     **wanted,             # column=value, all must agree
 ) -> float:               # the lowest error of all ways to read
     "What counts of many ways to read the same pictures."
-    return min(r['eer'] for r in _rows_with(rows, **wanted))
+    return min(r['eer'] for r in rows_with(rows, **wanted))
 
 def _photo_lines(
     drawn:dict,              # the judge's row of the M that draws heads
@@ -164,10 +155,10 @@ def _photo_lines(
                              for row in r['rows']]
     former, k_same, blur = (png(method) for method in ('learned', 'k_same', 'blur24'))
     rows, people = drawn['rows'] + png('drawn'), max(r['people'] for r in drawn['rows'])
-    pictures = _rows_with(rows, size=None)[0]['pictures']
+    pictures = rows_with(rows, size=None)[0]['pictures']
     def read(rows, size, releases=1): return _span([_worst(rows, size=size, releases=releases)])
-    def around(key): return _span([min(r['eer'] for r in _rows_with(drawn[key], size=None))])
-    def frozen(method): return _span([r['map50_frozen'] for r in _rows_with(costs, method=method)])
+    def around(key): return _span([min(r['eer'] for r in rows_with(drawn[key], size=None))])
+    def frozen(method): return _span([r['map50_frozen'] for r in rows_with(costs, method=method)])
     named, chance = max(r['rank1'] for r in rows), rows[0]['chance']
     return '\n'.join((
         f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(rows, 1)} % by "
@@ -199,11 +190,11 @@ def _readers_table(
 ) -> str:                     # markdown: one line an attacker
     "The project's own attackers on one M, and how good a witness each is."
     def line(attack):
-        clear, = _rows_with(attacks, method='none', attacker=attack['attacker'])
+        clear, = rows_with(attacks, method='none', attacker=attack['attacker'])
         errors = ([attack['eer']], [attack['eer_low'], attack['eer_high']], [clear['eer']], [attack['eer_original']])
         return [photo_attacker_label(attack['attacker']), *map(_span, errors)]
     header = ['attacker', 'EER (%)', '95 %', 'trained and tried on originals', 'trained on M, tried on originals']
-    return markdown_table(header, [line(a) for a in _rows_with(attacks, method=method, seed=seed)])
+    return markdown_table(header, [line(a) for a in rows_with(attacks, method=method, seed=seed)])
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables35
 def _costs_table(
@@ -213,8 +204,8 @@ def _costs_table(
 ) -> str:                   # markdown
     "What M of seed 0 costs the action detector."
     def line(what, clear, changed): return [what, _span([clear]), _span([changed]), f'{100*(clear - changed):.1f}']
-    pairs = [(steps, _rows_with(rows, method='none')[0], _rows_with(rows, method='learned', seed=0)[0])]
-    pairs += [(s, *(_rows_with(longer, method=m, finetune_steps=s)[0] for m in ('none', 'learned')))
+    pairs = [(steps, rows_with(rows, method='none')[0], rows_with(rows, method='learned', seed=0)[0])]
+    pairs += [(s, *(rows_with(longer, method=m, finetune_steps=s)[0] for m in ('none', 'learned')))
               for s in sorted({r['finetune_steps'] for r in longer})]
     body = [line(f'mAP, A fine-tuned for {s:,} steps', a['map50'], b['map50']) for s, a, b in pairs]
     first, second = pairs[0][1:]
@@ -248,7 +239,7 @@ def _drawn_line(
 ) -> str:                    # markdown, a list of one
     "The M of the world that draws faces, for who reads one page only."
     def ten(releases): return _span([_worst(judged, method='drawn', size=10, releases=releases)])
-    def near(method): return _span([r['map50_near'] for r in _rows_with(unmet, method=method,
+    def near(method): return _span([r['map50_near'] for r in rows_with(unmet, method=method,
                                                                         detector='other_architecture')])
     code = _span([min(r['eer_ten'] for r in readers if r['attacker'] == 'code')])
     return (f"- `world-drawn-0` draws a face from its code (one seed): {ten(1)} % by ten pictures, {ten(5)} by five "

@@ -39,8 +39,8 @@ def _crop_labels(
 def crops_loss(
     nets:list[nn.Module],             # of `Judges.crops`
     faces:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], with gradient
-    actions:Int[Tensor, "n"],         # as for `_crop_labels`
-    near:int,                         # as for `_crop_labels`
+    actions:Int[Tensor, "n"],         # int64 from 0, near ones first
+    near:int,                         # how many are near ones
 ) -> Float[Tensor, ""]:               # nats, mean over networks
     "Show in the face what is done."
     seen, wanted = shift_faces(jitter_light(faces)), _crop_labels(actions, near)

@@ -91,7 +91,7 @@ def _average_codes(
 def reader_logits(
     M:nn.Module,                      # `noise`, `who`
     readers:nn.ModuleList,            # one for each of `CODE_READERS`
-    means:Float[Tensor, "p e d"],     # as for `_average_codes`
+    means:Float[Tensor, "p e d"],     # codes before the channel, of p people, e of each
 ) -> list[Float[Tensor, "n c"]]:      # float32, one a reader, person by person
     "Who do the readers think it is?"
     codes = [_average_codes(M, means, pictures, draws) for pictures, draws in CODE_READERS]

@@ -128,7 +128,7 @@ def warm_up_a(
     A:nn.Module,      # fresh, trained in place
     data:TrainData,   # original frames
     cfg:TrainConfig,  # reads `a_warmup`, `warmup_lr`, `seed`
-) -> Iterator[dict]:  # as from `_train_action_detector`
+) -> Iterator[dict]:  # after each step: `step`, `loss` before it
     "A learns the actions from original frames: names first, then names and places."
     naming = cfg.a_warmup*2//5
     yield from _train_action_detector(A, _classification_loss, data.frames, data.targets, naming, cfg.warmup_lr, 12,
@@ -143,7 +143,7 @@ def finetune_a(
     targets:list[dict],               # a frame each
     cfg:TrainConfig,                  # reads `finetune_steps`, `finetune_lr`
     seed:int,                         # of the order
-) -> Iterator[dict]:                  # as from `_train_action_detector`
+) -> Iterator[dict]:                  # after each step: `step`, `loss` before it
     "A alone gets used to what a method leaves; the same budget for every method (Algorithm 1, second phase)."
     steps, rate = cfg.finetune_steps, cfg.finetune_lr
     yield from _train_action_detector(A, _faster_rcnn_loss, frames, targets, steps, rate, 8, seed)

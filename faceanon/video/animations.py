@@ -22,7 +22,7 @@ from .tracking import CUT_THRESHOLD, FrameDetections, scene_change, thumbnail, t
 _SURE_SCORE = .5  # from which a face counts by itself, as in `track_faces`
 
 
-def _look(
+def _detect_in_sheets(
     sheets:list[ImageFrame],       # of one size
     find_faces:Callable,       # any
     found:list,                    # filled: boxes that count by themselves, `(n, 4)`, of each frame
@@ -55,7 +55,7 @@ def hide_in_animation(
     "Detect, track and cover. A frame in which something fails becomes grey."
     height, width = sheets[0].colours.shape[:2]
     found, faults, done, greyed = [], {}, [], 0
-    for number, row in enumerate([*track_faces(_look(sheets, find_faces, found, faults), width, height)]):
+    for number, row in enumerate([*track_faces(_detect_in_sheets(sheets, find_faces, found, faults), width, height)]):
         tracked = np.array([face.box for face in row.faces if not face.keep], float)
         boxes = np.concatenate([found[number], _whole_boxes(tracked.reshape(-1, 4), height, width)])
         try: one, failed = hide_in_frame(sheets[number], boxes, method, mask_shape)

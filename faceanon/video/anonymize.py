@@ -230,7 +230,7 @@ def anonymize_video(
     mask_shape:MaskShape|None=None,      # what is covered; None: the whole head for the mask, else the box
     threads:int=1,                       # that may call the method at the same time
     longest:int|None=None,               # side that frames are shrunk to for the detector, pixels
-    every:int|None=None,  # as for `_detect_in_frames`; None: each fourth frame, or more often where there are few
+    every:int|None=None,  # as for `detecting.detect_and_track`
     chosen:dict|None=None,               # as for `detecting.select_in_video`: whom to hide; None: everybody
     tracking:dict|None=None,             # arguments of `tracking.track_faces`
     regions:Iterable=(),                 # that are always hidden, besides those in the list: see `mask_regions`

@@ -322,7 +322,7 @@ def _summary(comparisons:list, frames:int, rate:float, times:Sequence|None, alon
                 notes=[_AUDIT_NOTES[note] for note in notes])
 
 
-def _listed(rows:Iterable[FrameFaces]|None, frame:int) -> tuple:
+def _next_listed_faces(rows:Iterable[FrameFaces]|None, frame:int) -> tuple:
     "The faces of the next frame of a list; none without a list."
     if rows is None: return ()
     row = next(rows, None)
@@ -344,7 +344,7 @@ def audit_frames(
     listed:Iterable[FrameFaces]|None=None,            # the anonymizer's list, a row for each frame; None: none
     hidden_by:str|None=None,                          # name of the detector in that list
     times:Sequence[float]|None=None,                  # seconds of each frame, complete once all are read
-) -> dict:  # for JSON: `leaks` (see `_count_leaks`), `facelike`, `flicker`, `ssim`, `attackers`, `notes`
+) -> dict:  # for JSON: `leaks` (`rate` in [0, 1] and counts), `facelike`, `flicker`, `ssim`, `attackers`, `notes`
     "Audit an anonymized video. A ValueError where the videos do not match or there is no frame."
     if not 0 < rate < math.inf: raise ValueError(f"rate must be positive and finite, got {rate} frames a second")
     alone = originals is None
@@ -352,7 +352,7 @@ def audit_frames(
     listed = None if listed is None else iter(listed)
     for frame_pair in track_frame_pairs(pair_frames(*(tee(anonymized) if alone else (originals, anonymized))),
                                         find_faces, gap):
-        comparisons += compare_faces(frame_pair, _listed(listed, frames))
+        comparisons += compare_faces(frame_pair, _next_listed_faces(listed, frames))
         if not alone:
             similar += _ssim_inside_outside(frame_pair, enlarge)
             if before is not None: flickers.append(_frame_flicker(before, frame_pair))

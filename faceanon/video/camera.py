@@ -63,7 +63,7 @@ def _add_stream(file, codec:str, options:dict, frame) -> object:
 
 # %% ../../nbs/4_video/19_camera.ipynb #vbca08
 def record_camera(
-    source:str,             # as for `_camera_frames`
+    source:str,             # `cam:NUMBER` or an address
     out:str,                # the video to be made
     method:Callable,        # frames, boxes -> frames
     mask_shape:MaskShape,   # shape of what is covered

@@ -305,9 +305,9 @@ def _and_then_film(
 def detect_and_track(
     path:Path,                 # a video
     sidecar:Path,              # written when everything has been found; see `face_list.write_sidecar`
-    find_faces:Callable,   # on upright frames
-    longest:int|None=None,     # as for `_detect_in_frames`
-    every:int|None=1,          # as for `_detect_in_frames`; None: the rule of `_look_rule`
+    find_faces:Callable,       # on upright frames
+    longest:int|None=None,     # side that frames are shrunk to, pixels; None: the detector's own `side`, if any
+    every:int|None=1,          # look at each frame, each second one, ..; None: each fourth, or more often at a low rate
     progress:Callable=iter,    # wraps the frames, `tqdm` for a bar
     chosen:dict|None=None,     # as for `select_in_video`; None: everybody is hidden
     keep_name:bool=False,      # does the list name the video?

@@ -340,7 +340,7 @@ def render_frames(
     rows:Iterable[FrameFaces],  # as many
     config:MethodConfig,        # method and shape
     on_doubt:str,               # one of `VIDEO_ON_DOUBT`
-    counts:dict,                # as for `_count_frame`
+    counts:dict,                # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`
     damaged:dict,               # number of a frame -> what is wrong with it, there before the frame is
 ) -> Iterator:                  # frames to be encoded; fewer where some are dropped
     "Hide every face of the list, and cover what is in doubt."

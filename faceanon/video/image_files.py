@@ -190,7 +190,7 @@ def _decode(file, size:int, promised:str, most:int) -> ImageFile:
         count, deep = 1 if still else getattr(image, 'n_frames', 1), _is_deep(image, file)
         _check_size(image, count, size, most)
         if deep and count > 1: raise ImageError(f"has {count} frames of 16-bit colours: only one is read")
-        how, sheets, notes = _how(image, file), [], set()
+        how, sheets, notes = _compression(image, file), [], set()
         for i in range(count):
             if count > 1: image.seek(i)
             if image.width*image.height*count > most: raise ImageError(f"frame {i} is too large")
@@ -239,7 +239,7 @@ def is_animation(
     except Exception: return False  # reading it will say what is wrong
 
 # %% ../../nbs/4_video/27_image_files.ipynb #acae3677
-def _how(image:Image.Image, file) -> dict:
+def _compression(image:Image.Image, file) -> dict:
     "The compression as it was, as far as the file says."
     kind, how = image.format, {}
     if kind in ('JPEG', 'MPO'):

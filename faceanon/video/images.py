@@ -115,10 +115,10 @@ def anonymize_image(
     height, width = sheets[0].colours.shape[:2]
     return dict(file=str(path), out=str(out), format=kind, width=width, height=height, frames=len(sheets),
                 boxes=boxes, faces=sum(map(len, boxes)), greyed=greyed, doubt='; '.join(doubts),
-                removed=_gone(picture, keep_metadata), seconds=round(time.perf_counter() - start, 3))
+                removed=_removed_words(picture, keep_metadata), seconds=round(time.perf_counter() - start, 3))
 
 # %% ../../nbs/4_video/04_images.ipynb #f3cef78f
-def _gone(picture:ImageFile, keep_metadata:bool) -> list[str]:
+def _removed_words(picture:ImageFile, keep_metadata:bool) -> list[str]:
     "Names of what was removed."
     deep = picture.frames[0].colours.dtype.itemsize == 2 and picture.frames[0].colours.ndim == 3
     stays = list_kept(picture.keepable, picture.format) if keep_metadata and not deep else set()

@@ -100,7 +100,7 @@ def result_name(
     return inside.with_name(fit_name(stem, postfix + suffix, _LIST_BYTES))
 
 
-def _why_not(path:Path) -> str:
+def _why_unusable(path:Path) -> str:
     "Why a file that is named by itself cannot be used."
     if not os.path.lexists(path): return 'no such file, and neither a picture nor a video by its name'
     return 'neither a picture nor a video, by its name and by what it holds'
@@ -146,7 +146,7 @@ def plan_jobs(
             named = result_name(inside, postfix, media_kind(path))
             to = out if whole or out == '-' else (folder/named if folder else path.with_name(named.name))
             if media_kind(path): jobs.append(Job(media_kind(path), str(path), str(to)))
-            else: faults.append(dict(input=str(path), ok=False, error=_why_not(path)))
+            else: faults.append(dict(input=str(path), ok=False, error=_why_unusable(path)))
     places = [os.path.abspath(job.out) for job in jobs]
     for job, place in zip(jobs, places):
         if places.count(place) > 1: raise UsageProblem(f"{job.out} would be written more than once")

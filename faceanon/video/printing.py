@@ -45,7 +45,7 @@ def print_message(
 
 
 def describe_result(
-    row:dict,  # from `_run_safely`
+    row:dict,  # from `commands.anonymize_jobs`
 ) -> str:      # a line
     "One line about a finished job. Where no face was hidden, it says why."
     if not row['ok']: return f"FAILED {row['input']}: {row['error'].removeprefix(row['input'] + ': ')}"
@@ -62,7 +62,7 @@ def describe_result(
 
 # %% ../../nbs/4_video/48_printing.ipynb #vbcl08
 def describe_dry_run(
-    row:dict,   # from `_dry_run_row`
+    row:dict,   # from `commands.anonymize_jobs`
 ) -> str:       # a line
     "One line about a job of a dry run."
     if not row['ok']: return describe_result(row)
@@ -114,7 +114,7 @@ _CSV_COLUMNS = ('input', 'output', 'kind', 'ok', 'error', 'frames', 'faces', 'ke
 
 
 def format_csv(
-    rows:list[dict],  # from `_run_safely` or `_dry_run_row`
+    rows:list[dict],  # from `commands.anonymize_jobs`
 ) -> str:             # with a head; lines end as CSV wants it
     "Results as one table."
     def cell(value):

@@ -31,7 +31,7 @@ def _portable(error:BaseException) -> Exception:
         error, Exception) else RuntimeError(error_line(error))
 
 
-def _leave(number:int, _) -> None: raise SystemExit(128 + number)
+def _exit_by_signal(number:int, _) -> None: raise SystemExit(128 + number)
 
 
 def _serve(
@@ -39,7 +39,7 @@ def _serve(
     start:Callable,         # makes the session
 ) -> None:                  # ends when the parent says so
     "Do tasks until there are no more."
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_by_signal)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try: work = start()
     except Exception as error:
