@@ -52,7 +52,7 @@ train: $(INSTALLED)
 drawn: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/17_train_drawn.ipynb nbs/reproduce/18_unmet_detectors.ipynb)
 
-# Recomputes every number of the embedded world and redraws every figure.
+# Recomputes every number of the drawn world and redraws every figure.
 reproduce: train
 	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
 	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)

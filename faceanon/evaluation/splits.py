@@ -37,7 +37,7 @@ def synthetic_faces(
     role:str,         # one of `FACE_ROLES`
     split:str,        # 'test', or 'val' while choices are still being made; of no effect for 'train'
 ) -> tuple:           # `(n, 3, s, s)` uint8 and `(n,)` int64 from 0
-    "Face pictures of the embedded world."
+    "Face pictures of the drawn world."
     people, first, count = {
         'train': (PEOPLE['train'][:cfg.people], 0, cfg.faces_per_person),
         'gallery': (PEOPLE[f'{split}_gallery'], 0, cfg.attack_faces),
@@ -51,7 +51,7 @@ def synthetic_frames(
     role:str,         # 'train' or 'test'
     split:str,        # as for `synthetic_faces`
 ) -> tuple:           # `(n, 3, h, w)` uint8 and a target each
-    "Annotated frames of the embedded world."
+    "Annotated frames of the drawn world."
     train = role == 'train'
     people = PEOPLE['train'][:cfg.people] if train else PEOPLE[f'{split}_unseen']
     count = cfg.frames if train else cfg.test_frames

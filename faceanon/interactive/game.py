@@ -46,7 +46,7 @@ def synthetic_setup(
     probe_people:int=32,  # known by name to the probe
     probe_each:int=24,    # pictures of each that it learns from; it is asked about a quarter as many more
 ) -> GameSetup:           # drawn in a few seconds
-    "A small part of the embedded world, for a game that is played live."
+    "A small part of the drawn world, for a game that is played live."
     if not 1 <= watched <= cfg.people: raise ValueError(f"watched must be in 1..{cfg.people}, got {watched}")
     def faces(people, numbers):
         pictures = [make_face(p, n, cfg.face_size) for p in people for n in numbers]

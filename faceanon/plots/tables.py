@@ -60,7 +60,7 @@ def _measured(
 def world_table(
     rows:Sequence[dict],  # of figure 5
 ) -> str:                 # markdown: all methods, those that keep most first, M last
-    "Utility and privacy of every method on the embedded world (Sec. 4)."
+    "Utility and privacy of every method on the drawn world (Sec. 4)."
     methods = sorted(dict.fromkeys(r['method'] for r in rows), key=lambda m: (
         m == 'learned', m == 'paper_objective', -mean(r['map50_near'] for r in rows_with(rows, method=m))))
     return markdown_table(['method', *_WORLD.values()], [_measured(rows, m, [*_WORLD]) for m in methods])
@@ -176,7 +176,7 @@ def _photo_lines(
 def _anonymizers_table(
     rows:Sequence[dict],  # of figure 5
 ) -> str:                 # markdown: one line a file of weights
-    "The released anonymizers of the embedded world."
+    "The released anonymizers of the drawn world."
     columns = [c for c in _WORLD if c != 'map50_far']
     released = [r for r in rows if r['method'] in ('learned', 'paper_objective')]
     return markdown_table(['weights', *(_WORLD[c] for c in columns)], [
