@@ -634,7 +634,8 @@ FAULTS = {
     'the list is written first': (
         rerender, "        report = render_video(",
         "        write_sidecar(sidecar, *read_sidecar(aside))\n        report = render_video(", FAILED),
-    'the list is not written': (rerender, "        os.replace(aside, sidecar)\n", "", KEPT),
+    'the list is not written': (
+        rerender, "atomic_write(sidecar)", "atomic_write(sidecar.with_name('aside'))", KEPT),
     'every doubt is settled': (rerender, "is not None and int(match[1]) in keep", "is not None", LOST),
     'no doubt is settled': (rerender, "is not None and int(match[1]) in keep", "is None", LOST),
     'settled doubts leave the list': (

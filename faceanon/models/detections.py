@@ -107,7 +107,7 @@ def merge_detections(
     parts:list[Detections],  # arrays, of the same frames, at least one
     overlap:float=.3,        # IoU from which two boxes are one face
 ) -> Detections:             # each face once
-    "The surest sight of each face, with a box that covers all sights of it."
+    "The most certain detection of each face, with a box that covers all detections of it."
     parts = [part for part in parts if len(part.boxes)] or parts[:1]
     if len(parts) == 1: return parts[0]
     seen = join_detections(parts)
@@ -122,7 +122,7 @@ def absorb_fragments(
     fragments:Detections,    # of the same frames, perhaps parts of these faces
     share:float=.5,          # of a fragment, inside a face's box, from which it is a part of it
 ) -> Detections:             # faces, grown over their parts, and the fragments that are part of none
-    "Parts of faces that are known are no faces of their own."
+    "Parts of known faces do not count as faces."
     if not len(fragments.boxes): return faces
     of, by = faces.boxes[:, None], fragments.boxes[None]
     inside = (np.minimum(of[..., 3:], by[..., 3:]) - np.maximum(of[..., 1:3], by[..., 1:3])).clip(0).prod(2)

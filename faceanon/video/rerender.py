@@ -8,8 +8,6 @@ __all__ = ['read_frame', 'read_listed_frame', 'ReviewFrame', 'read_review_frame'
 
 # %% ../../nbs/4_video/14_rerender.ipynb #vbrr02
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from ..atomic import atomic_write
 from .anonymize import read_matching_sidecar, render_video
 from .detecting import CONTEXT_FRAMES
 from .encoding import refuse_input_as_output
@@ -216,12 +215,10 @@ def rerender_video(
     read_video_summary(path, sidecar)
     options = dict(audio=detect_audio_mode(path, out)) | options
     header, rows = read_matching_sidecar(path, sidecar)
-    with tempfile.TemporaryDirectory(prefix=f'.{sidecar.name}.', dir=sidecar.parent) as folder:
-        aside = Path(folder, 'new')
+    with atomic_write(sidecar) as aside:
         try: write_sidecar(aside, header, apply_decisions(rows, keep))
         except (ValueError, OSError) as e: raise VideoError(f"{sidecar}: cannot be written ({e})") from e
         report = render_video(path, out, _drop_settled_doubts(read_sidecar(aside)[1], keep), config, overwrite=True,
                               progress=progress, regions=header.get('mask_regions', ()), film=header.get('film'),
                               **options)
-        os.replace(aside, sidecar)
     return report

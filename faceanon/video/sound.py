@@ -132,7 +132,7 @@ def _copied_packet(
     packet,          # of PyAV
     voice,           # the output's stream
 ) -> Iterator:       # a copy, unless it is the empty one that ends a stream, or a header
-    "A packet without what travels beside it, where chained streams have their names; how much of it is silence stays."
+    "A packet without what travels with it, where chained streams have their names; how much of it is silence stays."
     import av
     data = bytes(packet)
     if not data or is_header_packet(packet.stream.codec_context.name, data): return
