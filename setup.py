@@ -22,7 +22,7 @@ setup(
     keywords=cfg['keywords'].split(),
     license='Apache-2.0',
     packages=find_packages(include=[name, f'{name}.*']),
-    package_data={name: ['weights/*.safetensors', 'weights/SHA256SUMS', 'weights/README.md',
+    package_data={name: ['weights/*.safetensors', 'weights/*.onnx', 'weights/SHA256SUMS', 'weights/README.md',
                          'interactive/page/*']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),

@@ -15,8 +15,8 @@ from PIL import Image
 
 from faceanon import cli, config
 from faceanon.models import face_detectors, mobilefacenet
-from faceanon.models.anonymizer import released_anonymizers
 from faceanon.models.face_detectors import Detections
+from faceanon.models.released import released_anonymizers
 from faceanon.video import audit_files, commands, selection
 from faceanon.video.hiding import MASK_CONFIG
 from faceanon.video.method_notes import METHOD_NOTES

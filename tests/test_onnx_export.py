@@ -40,6 +40,12 @@ def test_halves_make_the_whole(tmp_path):
     torch.testing.assert_close(run(tmp_path/'out.onnx', code=code), whole, atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_the_papers_generator_takes_no_noise(tmp_path):
+    M, faces = PaperGenerator(4, 1).eval(), torch.rand(3, 3, 32, 32)
+    assert (run(export_anonymizer(tmp_path/'m.onnx', M, 32), faces=faces) - M(faces)).abs().max() < 1e-4
+
+
 def test_a_network_in_training_is_written_as_it_evaluates_and_stays_in_training(tmp_path):
     D, faces = PlainCNN(5, 8), torch.rand(4, 3, 40, 40)
     with torch.no_grad(): D.embed(faces)  # statistics away from their start
@@ -60,6 +66,6 @@ def test_statistics_of_an_M_in_training_stay(tmp_path):
 
 def test_what_fails_leaves_no_file(tmp_path):
     path = tmp_path/'m.onnx'
-    with pytest.raises(TypeError, match='must have a noisy channel'): export_anonymizer(path, PaperGenerator(8, 1))
+    with pytest.raises(TypeError, match='must have a noisy channel'): export_halves(path, path, PaperGenerator(8, 1))
     with pytest.raises(ValueError, match='multiple'): export_anonymizer(path, Anonymizer(8), 42)
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceanon.models.face_detectors import centerface_weights
-from faceanon.models.onnx_sessions import load_onnx, own_cores
+from faceanon.models.onnx_sessions import load_onnx, open_session, own_cores
 
 OUTPUTS = '537', '538', '539', '540'
 
@@ -30,6 +30,18 @@ def test_every_size_gives_the_maps_of_opencvs_engine(session, count, height, wid
     for ours, theirs in zip(session.run(OUTPUTS, {'input.1': pictures}), engine.forward(OUTPUTS)):
         assert ours.shape == theirs.shape and ours.shape[2:] == (height//4, width//4)
         np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize('there,first', [(['CUDAExecutionProvider', 'CPUExecutionProvider'], 'CUDAExecutionProvider'),
+                                         (['AzureExecutionProvider', 'CPUExecutionProvider'], 'CPUExecutionProvider')])
+def test_a_gpu_is_used_where_the_engine_has_one(monkeypatch, there, first):
+    import onnxruntime
+    asked = []
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: there)
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda model, options, providers: asked.extend(providers))
+    open_session(b'')
+    names = [one if isinstance(one, str) else one[0] for one in asked]
+    assert names[0] == first and names[-1] == 'CPUExecutionProvider' and 'AzureExecutionProvider' not in names
 
 
 CODE = """

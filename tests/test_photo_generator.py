@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from faceanon.faces import resize
-from faceanon.models.anonymizer import Anonymizer, find_weights, load_anonymizer, save_anonymizer, with_fixed_noise
+from faceanon.models.anonymizer import Anonymizer, load_anonymizer, save_anonymizer, with_fixed_noise
 from faceanon.models.baselines import blur
 from faceanon.models.photo_generator import HeadBlender, PhotoAnonymizer, draw_heads, head_drawing_method
+from faceanon.models.pixel_methods import method_for_face
+from faceanon.models.released import find_weights
 from faceanon.video.commands import method_from_option
 from faceanon.video.mask_shapes import anonymize_pixels
 
@@ -104,7 +106,8 @@ def test_a_head_is_hidden_at_every_size_and_nothing_else_changes(small, face):
 def test_a_face_in_a_corner_is_blurred_and_of_a_speck_one_colour_is_left(small):
     frames = torch.rand(1, 3, 120, 160)
     for box in ([0, 0, 0, 70, 90], [0, 100, 50, 160, 120]):
-        assert torch.equal(draw_heads(frames, torch.tensor([box]), small), blur(frames, torch.tensor([box]), 4))
+        ours, theirs = draw_heads(frames, torch.tensor([box]), small), blur(frames, torch.tensor([box]), 4)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     for box in ([0, 40, 40, 45, 47], [0, 0, 0, 5, 30]):
         _, x1, y1, x2, y2 = box
         speck = draw_heads(frames, torch.tensor([box]), small)[..., y1:y2, x1:x2]
@@ -174,8 +177,8 @@ def test_the_tool_draws_another_head_into_a_picture(released):
     box = torch.tensor([[0, 111, 105, 189, 213]])
     method = method_from_option('real')
     seen = (255*frame).round().to(torch.uint8)
-    torch.manual_seed(0)
-    out = anonymize_pixels(seen, method.method, lambda frames: box, method.mask_shape).float()/255
+    drawing = method_for_face(method.method, 0)
+    out = anonymize_pixels(seen, drawing, lambda frames: box, method.mask_shape).float()/255
     inner = (slice(None), slice(116, 196), slice(118, 182))
     assert (out - frame)[inner].abs().mean() > .03
     assert np.corrcoef(out[inner].mean(0).diff(dim=1).flatten(), frame[inner].mean(0).diff(dim=1).flatten())[0, 1] < .6

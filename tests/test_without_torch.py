@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from faceanon.models.anonymizer import Anonymizer, save_anonymizer
 from faceanon.video.image_files import read_image_file
 from faceanon.video.reading import read_video_frames, upright_frame
 
@@ -106,8 +107,39 @@ def test_a_picture_is_blurred(tmp_path, method):
     assert (pixels[:, :40] == original[:, :40]).all()
 
 
+def heads(film): return [in_face(upright_frame(frame), 2*i) for i, frame in enumerate(read_video_frames(film))]
+
+
+def test_the_head_of_nobody_is_drawn_in_a_film_and_a_picture(tmp_path):
+    film, picture = draw_portraits(tmp_path)
+    (tmp_path/'out').mkdir()
+    done = faceanon('anonymize', film, picture, '-o', tmp_path/'out', '--method', 'real')
+    assert done.returncode == 0, done.stderr
+    shown, original = heads(tmp_path/'out'/'a.mp4'), heads(film)
+    assert len(shown) == 8
+    for ours, before in zip(shown, original):
+        assert np.abs(ours - before).mean() > 15 and ours.std() > 12, "somebody is there, and it is somebody else"
+    moved = [np.abs(ours - after).mean() for ours, after in zip(shown, shown[1:])]
+    assert max(moved) < 12, "the same nobody in the next frame"
+    beside = [upright_frame(frame)[:, :24].astype(float) for frame in read_video_frames(tmp_path/'out'/'a.mp4')]
+    assert all(np.abs(one - portrait(2*i)[:, :24]).mean() < 3 for i, one in enumerate(beside))
+    pixels = read_image_file(tmp_path/'out'/'a.png').frames[0].colours
+    assert np.abs(in_face(pixels) - in_face(portrait())).mean() > 12 and in_face(pixels).std() > 12
+    assert (pixels[:, :24] == portrait()[:, :24]).all()
+
+
+def test_the_m_of_drawn_faces_changes_a_picture(tmp_path):
+    _, picture = draw_portraits(tmp_path)
+    done = faceanon('anonymize', picture, '-o', tmp_path/'out.png', '--method', 'world')
+    assert done.returncode == 0, done.stderr
+    pixels = read_image_file(tmp_path/'out.png').frames[0].colours
+    assert np.abs(in_face(pixels) - in_face(portrait())).mean() > 12
+    assert (pixels[:, :40] == portrait()[:, :40]).all()
+
+
 def test_what_needs_torch_says_so(tmp_path):
     _, picture = draw_portraits(tmp_path)
-    done = faceanon('anonymize', picture, '-o', tmp_path/'out.png', '--method', 'real')
+    own = save_anonymizer(tmp_path/'m.safetensors', Anonymizer(8), config=dict(face_size=40, pad=1.5))
+    done = faceanon('anonymize', picture, '-o', tmp_path/'out.png', '--method', own)
     assert done.returncode == 3 and 'torch is not installed here' in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'a.png']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.mp4', 'a.png', 'm.safetensors']

@@ -21,7 +21,8 @@ from ..atomic import atomic_write
 from ..config import get_preset
 from ..evaluation.networks import fixed_verifier, initial_detector
 from .play_data import frame_examples, frontier_data, guess_faces, portrait_sheet, story_data
-from ..models.anonymizer import Anonymizer, released_anonymizers
+from ..models.anonymizer import Anonymizer
+from ..models.released import released_anonymizers
 from ..models.onnx_export import export_halves, export_recognizer
 from ..plots.style import read_recorded
 

@@ -4,13 +4,11 @@
 
 # %% auto #0
 __all__ = ['check_anonymizer_faces', 'PaperGenerator', 'Anonymizer', 'with_fixed_noise', 'save_anonymizer',
-           'read_weights_metadata', 'load_anonymizer', 'released_anonymizers', 'find_weights']
+           'read_weights_metadata', 'load_anonymizer']
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #f15ece8a
-import hashlib
 import json
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -22,6 +20,8 @@ from torch import Tensor, nn
 from ..atomic import atomic_write
 from .face_generator import FaceAnonymizer
 from .photo_generator import PhotoAnonymizer
+from .pixel_methods import noise_for_key
+from .released import find_weights
 from .layers import NoisyEncoder, check_faces, check_range, conv_group_norm
 
 # %% ../../nbs/2_method/01_anonymizer.ipynb #2a4b4834
@@ -232,8 +232,7 @@ def with_fixed_noise(
     if key is None or isinstance(M, PaperGenerator): return M
     def anonymize(faces):
         mean = M.mean_code(faces)
-        drawn = torch.randn(1, *mean.shape[1:], generator=torch.Generator().manual_seed(key))
-        code = mean + M.noise*drawn.to(mean)
+        code = mean + M.noise*torch.from_numpy(noise_for_key(key, (1, *mean.shape[1:]))).to(mean)
         return M.render(code, faces) if isinstance(M, PhotoAnonymizer) else M.decode(code)
     return anonymize
 
@@ -300,32 +299,3 @@ def load_anonymizer(
     if not all(v.isfinite().all() for v in state.values()):
         raise ValueError(f"{path} holds weights that are not finite")
     return model.eval()
-
-# %% ../../nbs/2_method/01_anonymizer.ipynb #39c0d316
-def released_anonymizers(
-    folder:Path|None=None,  # with a `SHA256SUMS`; None: the folder in this package
-) -> dict[str, str]:        # name -> SHA-256 of `NAME.safetensors`, 64 hexadecimal digits; empty without a `SHA256SUMS`
-    "The names that `Anonymizer.from_pretrained` knows."
-    sums = Path(folder or files('faceanon')/'weights')/'SHA256SUMS'
-    if not sums.is_file(): return {}
-    pairs = [line.split() for line in sums.read_text().splitlines() if line.strip()]
-    return {Path(file.lstrip('*')).stem: digest for digest, file in pairs}
-
-def find_weights(
-    name:str|Path,           # as for `Anonymizer.from_pretrained`
-    folder:Path|None=None,   # as for `released_anonymizers`
-) -> Path:                   # an existing file; of a released one the hash is as listed
-    "From name to file; ValueError for an unknown name or another hash. `real` is the one released as `real-drawn-..`."
-    released = released_anonymizers(folder)
-    for start in (f'{name}-drawn-', f'{name}-'):
-        alike = [known for known in released if known.startswith(start)]
-        if str(name) not in released and len(alike) == 1: name = alike[0]
-    if str(name) not in released:
-        if Path(name).is_file(): return Path(name)
-        raise ValueError(f"no anonymizer {str(name)!r}, neither a file nor one of the released: {sorted(released)}")
-    path = Path(folder or files('faceanon')/'weights')/f'{name}.safetensors'
-    if not path.is_file(): raise FileNotFoundError(f"the released anonymizer {name} has no file {path}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != released[str(name)]:
-        raise ValueError(f"{path} is not the file released: SHA-256 {digest}, listed {released[str(name)]}")
-    return path

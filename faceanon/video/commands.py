@@ -20,7 +20,10 @@ from tqdm.auto import tqdm
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco02b
 from ..atomic import only_writer, part_folder, remove_stale_parts
-from ..models.pixel_methods import PIXEL_METHODS, PixelMethod, StochasticMethod, change_in_picture
+from ..models.head_drawing import HEAD_BOX
+from ..models.learned_graphs import LearnedGraph, learned_method, load_graph
+from ..models.pixel_methods import PIXEL_METHODS, PixelMethod, change_in_picture
+from ..models.released import find_graph, find_weights, released_anonymizers
 from ..pixels import resize_pixels
 from .anonymize import anonymize_video
 from .encoding import terminate_cleanly, unwind_on_sigterm
@@ -38,11 +41,6 @@ from .method_notes import DEFAULT_METHOD, METHOD_ALIASES
 from .selection import VIDEO_DETECTOR_SETTINGS, SelectiveDetector, detector_from_option, keep_rule
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco05
-# pixels: a box shorter than this and than M's own picture is blurred to `_SMALL_FACE_BLUR` pixels each way; see below
-_MIN_FACE_PIXELS = 80
-_SMALL_FACE_BLUR = 4
-
-
 @dataclass(frozen=True)
 class AnonymizationMethod:
     "A method with its shape, and what is said about it."
@@ -63,8 +61,7 @@ def method_from_option(
         shape = MASK_CONFIG.mask_shape
         return AnonymizationMethod(MASK_CONFIG.method, shape, f'{name}, a solid {shape.shape}', 'cpu')
     if name in PIXEL_METHODS: return AnonymizationMethod(PIXEL_METHODS[name], MaskShape(1.3, 'box', 0), name, 'cpu')
-    from faceanon.models.anonymizer import find_weights, released_anonymizers  # what has learned needs torch
-    try: path = find_weights(name)
+    try: path = find_graph(name) or find_weights(name)
     except ValueError as error:
         usable = {*PIXEL_METHODS, *released_anonymizers()}
         known = sorted((usable | {word for word, meant in METHOD_ALIASES.items() if meant in usable}) - {'none'})
@@ -73,10 +70,11 @@ def method_from_option(
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco06
 def _trained_sizes(
-    path:Path,               # as `save_anonymizer` writes it
-    config:dict,             # what it says about its training
+    path:Path,               # of weights or of a graph
+    notes:dict,              # what it says about its training
 ) -> tuple[int, float]:      # pixels of a face; side of its box over the face's
     "The sizes that an M was trained for; ValueError for those that none has."
+    config = notes.get('config', {})
     if not isinstance(config, dict): raise ValueError(f"{path}: config must be an object, got {str(config)[:50]}")
     size, pad = config.get('face_size', 256), config.get('pad', 2.2)
     if type(size) is not int or not 16 <= size <= 1024 or size % 4:
@@ -86,34 +84,30 @@ def _trained_sizes(
     return size, pad
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco06b
-def _learned_method(
-    path:Path,     # as `save_anonymizer` writes it
-) -> AnonymizationMethod:  # on the fastest device
-    "A trained M as a method, with the sizes it was trained for."
-    import torch
+def _graph_of_weights(
+    path:Path,           # as `save_anonymizer` writes it
+) -> LearnedGraph:       # for the size of its training
+    "An M that is not released as a graph: torch writes one."
+    from faceanon.models.anonymizer import load_anonymizer, read_weights_metadata
+    from faceanon.models.onnx_export import export_anonymizer
+    notes = read_weights_metadata(path)['notes']
+    notes = notes if isinstance(notes, dict) else {}
+    size, _ = _trained_sizes(path, notes)
+    with tempfile.TemporaryDirectory() as folder:
+        return load_graph(export_anonymizer(Path(folder)/'m.onnx', load_anonymizer(path), size, notes))
 
-    from faceanon.config import pick_device
-    from faceanon.faces import replace_faces
-    from faceanon.models.anonymizer import load_anonymizer, read_weights_metadata, with_fixed_noise
-    from faceanon.models.baselines import blur
-    from faceanon.models.photo_generator import HEAD_BOX, PhotoAnonymizer, head_drawing_method
-    notes, device = read_weights_metadata(path)['notes'], pick_device()
-    config = notes.get('config', {}) if isinstance(notes, dict) else {}
-    size, pad = _trained_sizes(path, config)
-    M = load_anonymizer(path).to(device)
-    if device.type == 'cpu': M = M.to(memory_format=torch.channels_last)  # faster there
-    if isinstance(M, PhotoAnonymizer):
-        return AnonymizationMethod(head_drawing_method(M), MaskShape(HEAD_BOX, 'box', 0),
-                                   f'{path.stem}, learned, draws the head of nobody', str(device))
-    @torch.no_grad()
-    def change(frames, boxes, key):
-        few = (boxes[:, 3:] - boxes[:, 1:3]).amin(1) < min(_MIN_FACE_PIXELS, size)  # M would have to enlarge them
-        large, frames = boxes[~few], blur(frames, boxes[few], _SMALL_FACE_BLUR) if few.any() else frames
-        if not len(large): return frames
-        return replace_faces(frames.to(device), large.to(device), with_fixed_noise(M, key), size).to(frames.device)
-    drawn = ', trained on drawn faces and not for photographs' if config.get('source') == 'world' else ''
-    return AnonymizationMethod(StochasticMethod(change), MaskShape(pad, 'box', 0),
-                               f'{path.stem}, learned, faces of {size} pixels{drawn}', str(device))
+
+def _learned_method(
+    path:Path,     # of a graph, or of weights
+) -> AnonymizationMethod:  # where ONNX Runtime runs it
+    "A trained M as a method, with the sizes it was trained for."
+    graph = load_graph(path) if path.suffix == '.onnx' else _graph_of_weights(path)
+    _, pad = _trained_sizes(path, graph.notes)
+    says = 'draws the head of nobody' if graph.draws_heads else f'faces of {graph.size} pixels'
+    world = graph.notes.get('config', {}).get('source') == 'world'
+    if world: says += ', trained on drawn faces and not for photographs'
+    return AnonymizationMethod(learned_method(graph), MaskShape(HEAD_BOX if graph.draws_heads else pad, 'box', 0),
+                               f'{path.stem}, learned, {says}', graph.device)
 
 # %% ../../nbs/4_video/20_commands.ipynb #rpl00002
 _REPLACEMENT_SIDE = 512  # pixels: a larger picture is shrunk to this

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..atomic import atomic_write
 from ..models.face_detectors import CenterFace, detect_in_pixels
-from ..models.pixel_methods import PIXEL_METHODS, StochasticMethod
+from ..models.pixel_methods import PIXEL_METHODS, draws_noise
 from .animations import hide_in_animation
 from .image_files import ANIMATION_FORMATS, ImageFile, encode_image_file, image_format, read_image_file
 from .image_frames import ImageError, ImageFrame, grey_out, to_rgb_bytes
@@ -99,7 +99,7 @@ def anonymize_image(
     _check_output(path, out, overwrite)
     moving = len(picture.frames) > 1 and kind in ANIMATION_FORMATS
     find_faces = find_faces or (default_face_detector() if moving else CenterFace(**IMAGE_DETECTOR_SETTINGS))
-    if isinstance(method, StochasticMethod): method = noise_by_content(method, _secret_or_error(path))
+    if draws_noise(method): method = noise_by_content(method, _secret_or_error(path))
     hide = hide_in_animation if moving else _hide_in_pages
     sheets, boxes, greyed, faults = hide(picture.frames, find_faces, method, mask_shape)
     getattr(find_faces, 'release_memory', lambda: None)()  # an encoder needs as much

@@ -13,12 +13,12 @@ from functools import cache
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from jaxtyping import Float, Int
 
 from ..atomic import atomic_write
-from ..models.pixel_methods import StochasticMethod, method_for_face
+from ..models.pixel_methods import PixelMethod, apply_method, draws_noise, method_for_face
 
 # %% ../../nbs/4_video/43_still_noise.ipynb #e60a407c
 _SECRET_BYTES = 32
@@ -47,25 +47,20 @@ def still_secret() -> bytes: # 32 bytes; OSError where they cannot be kept, Valu
 
 # %% ../../nbs/4_video/43_still_noise.ipynb #6ee160f7
 def noise_by_content(
-    method:Callable,  # frames, boxes -> frames
+    method:Callable,  # of any kind
     secret:bytes,     # from `still_secret`
-) -> Callable:        # likewise; `method` itself where it draws nothing
+) -> Callable:        # a `PixelMethod`; `method` itself where it draws nothing
     "A method whose noise is the same for the same pixels."
-    if not isinstance(method, StochasticMethod): return method
-    import torch
-
-    from faceanon.faces import to_uint8
+    if not draws_noise(method): return method
     def change(
-        frames:Float[Any, "b 3 h w"],  # RGB in [0, 1]
-        boxes:Int[Any, "n 5"],         # rows `[frame, x1, y1, x2, y2]`
-    ) -> Float[Any, "b 3 h w"]:        # a copy
-        out = frames.clone()
-        for row in boxes:
-            i, x1, y1, x2, y2 = row.tolist()
-            face = to_uint8(frames[i:i+1, :, y1:y2, x1:x2]).contiguous().cpu().numpy()
+        picture:Float[np.ndarray, "h w 3"],  # RGB in [0, 1]
+        boxes:Int[np.ndarray, "n 4"],        # x1, y1, x2, y2
+    ) -> Float[np.ndarray, "h w 3"]:         # a copy
+        out = picture.astype(np.float32)
+        for x1, y1, x2, y2 in boxes.tolist():
+            face = (255*picture[y1:y2, x1:x2].clip(0, 1)).round().astype(np.uint8)
             key = digest(secret, f'{face.shape}'.encode() + face.tobytes(), sha256)
-            alone = torch.cat([row[:1]*0, row[1:]])[None]
-            one = method_for_face(method, int.from_bytes(key[:7], 'big'))(frames[i:i+1], alone)
-            out[i, :, y1:y2, x1:x2] = one[0, :, y1:y2, x1:x2]
+            alone = method_for_face(method, int.from_bytes(key[:7], 'big'))
+            out[y1:y2, x1:x2] = apply_method(alone, picture, np.array([[x1, y1, x2, y2]]))[y1:y2, x1:x2]
         return out
-    return change
+    return PixelMethod('noise by content', change)
