@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
-from faceanon.models import anonymizer
 from faceanon.models.action_detector import resnet_detector, small_detector, train_mode
 from faceanon.models.anonymizer import (
     Anonymizer,
@@ -19,6 +18,7 @@ from faceanon.models.anonymizer import (
 )
 from faceanon.models.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
 from faceanon.models.mobilefacenet import AlignedSphereFace
+from faceanon.models.released import released_anonymizers
 
 
 def no_boxes(): return dict(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
@@ -232,7 +232,7 @@ def test_released_names_are_checked_by_hash(tmp_path):
 
 
 def test_every_anonymizer_in_the_package_can_be_restored():
-    for name in anonymizer.released_anonymizers():
+    for name in released_anonymizers():
         with torch.no_grad(): out = Anonymizer.from_pretrained(name)(torch.rand(2, 3, 40, 40))
         assert bool(out.isfinite().all()), name
 
