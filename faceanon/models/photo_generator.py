@@ -270,7 +270,7 @@ class _PhotoCode(NoisyEncoder):
         width:int=32,             # channels of the encoder's first map
         generator_width:int=64,   # channels of the generator's last map
         blender_width:int=28,     # channels of the blender's first map
-        place_noise:float=.008,   # standard deviation of the noise of the place, in sides of the generator's window
+        place_noise:float=.015,   # standard deviation of the noise of the place, in sides of the generator's window
     ):
         super().__init__()
         sizes = dict(dims=dims, width=width, generator_width=generator_width, blender_width=blender_width)
