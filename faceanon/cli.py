@@ -19,8 +19,8 @@ import click
 from .video.file_names import printable
 from .video.inputs import DEFAULT_POSTFIX, UsageProblem, error_line
 from .video.method_notes import DEFAULT_METHOD, METHOD_NOTES, note_for_method
-from .video.printing import (describe_dry_run, describe_result, describe_skipped, format_csv, print_line,
-                                     print_message, print_rows)
+from .video.printing import (describe_dry_run, describe_result, describe_skipped, describe_stages, format_csv,
+                                     print_line, print_message, print_rows)
 
 # %% ../nbs/4_video/21_cli.ipynb #vbcl02
 _EXIT_CODES = ("Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 could not start, "
@@ -160,6 +160,7 @@ _result_options = _stack(
     click.option('--overwrite', is_flag=True, help="replace existing results, and lists of faces that were edited"),
     click.option('--skip-existing', is_flag=True, help="leave out inputs whose results exist, and say how many"),
     click.option('--dry-run', is_flag=True, help="only say what would be done"),
+    click.option('--profile', is_flag=True, help="say of each video what share of the time each stage worked"),
     click.option('--csv', is_flag=True, help="results as one table, CSV on the standard output"),
     click.option('--quiet', is_flag=True, help="print only what failed"))
 
@@ -218,6 +219,7 @@ def _anonymize(**options) -> int:
         if row.get('skipped'): continue
         if options['dry_run']: print_message(describe_dry_run(row), options, always=True)
         else: print_message(describe_result(row), options, always=not row['ok'])
+        for line in describe_stages(row['stages']) if 'stages' in row else (): print_message(line, options, always=True)
     if run.skipped: print_message(describe_skipped(run.skipped), options)
     failed, skipped = sum(not row['ok'] for row in rows), sum('skipped' in row for row in rows)
     if skipped: print_message(f'skipped {skipped}: their results exist', options)

@@ -5,9 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from faceanon.models.face_detectors import centerface_weights
+from faceanon import cli
+from faceanon.models.face_detectors import CenterFace, centerface_weights
 from faceanon.models.onnx_sessions import load_onnx, open_session, own_cores
+from faceanon.video import selection
+from faceanon.video.commands import start_session
 
 OUTPUTS = '537', '538', '539', '540'
 
@@ -68,3 +72,18 @@ def test_a_number_of_threads_in_the_environment_is_kept_to(monkeypatch, asked, c
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2}, raising=False)
     monkeypatch.setenv('OMP_NUM_THREADS', asked)
     assert own_cores() == (cores or 3)
+
+
+@pytest.mark.parametrize('cores,share,threads', [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 2, 1), (2, 5, 1)])
+def test_sessions_at_the_same_time_share_the_cores(monkeypatch, cores, share, threads):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(cores)), raising=False)
+    monkeypatch.setenv('OMP_NUM_THREADS', '')
+    loaded, asked = [], []
+    monkeypatch.setattr(torch, 'set_num_threads', asked.append)
+    def loads(*given, **named):
+        loaded.append(CenterFace(*given, **named))
+        return loaded[-1]
+    monkeypatch.setattr(selection, 'CenterFace', loads)
+    start_session(cli.app.commands['anonymize'].make_context('anonymize', ['a.png']).params, share=share)
+    assert [one._wake().get_session_options().intra_op_num_threads for one in loaded] == [threads]
+    assert asked == [max(1, threads//2)], "two threads of ours call torch"

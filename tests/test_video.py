@@ -5,9 +5,7 @@ import multiprocessing
 import os
 import random
 import signal
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +18,6 @@ from faceanon.faces import to_float
 from faceanon.models.baselines import BASELINES
 from faceanon.models.face_detectors import Detections
 from faceanon.models.pixel_methods import StochasticMethod
-from faceanon.video import reading
 from faceanon.video.anonymize import anonymize_stream, anonymize_video
 from faceanon.video.detecting import detect_and_track
 from faceanon.video.encoding import choose_pixel_format
@@ -137,78 +134,6 @@ def test_a_finder_that_fails_on_a_part_leaves_a_doubt(tmp_path):
     doubts = [row.doubt for row in read_sidecar(tmp_path/'list')[1]]
     assert [bool(doubt) for doubt in doubts[:17]] == [i % 8 != 0 for i in range(17)]
     assert 'no parts' in doubts[1]
-
-
-def test_work_ahead_keeps_the_order_stays_a_few_ahead_and_tells_what_fails():
-    asked, done = [], []
-    def items():
-        for i in range(30):
-            asked.append(i)
-            yield i
-    def work(i):
-        time.sleep(random.Random(i).random()/500)
-        done.append(i)
-        if i == 20: raise ValueError('twenty')
-        return 2*i
-    got = reading.prefetch(work, items(), threads=3)
-    assert next(got) == 0 and len(asked) == reading.PREFETCH_FRAMES + 1, "no more than a few are held"
-    assert [next(got) for _ in range(19)] == list(range(2, 40, 2))
-    with pytest.raises(ValueError, match='twenty'): next(got)
-    assert len(done) < 30 and list(got) == []
-    got = reading.prefetch(work, items())
-    next(got)
-    got.close()
-    assert len(done) < 60
-
-
-@pytest.fixture
-def interruptible():
-    "A shell may have Ctrl-C ignored."
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_a_signal_waits_until_the_pool_has_let_go_of_its_locks(monkeypatch, interruptible):
-    done = []
-    class Pool(ThreadPoolExecutor):
-        def submit(self, *given):
-            signal.raise_signal(signal.SIGINT)
-            done.append('submitted')
-            return super().submit(*given)
-        def shutdown(self, **given):
-            signal.raise_signal(signal.SIGINT)
-            super().shutdown(**given)
-            done.append('shut down')
-    monkeypatch.setattr(reading, 'ThreadPoolExecutor', Pool)
-    with pytest.raises(KeyboardInterrupt): list(reading.prefetch(int, [1]))
-    assert done == ['submitted', 'shut down'] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    monkeypatch.undo()
-    with ThreadPoolExecutor(1) as other:  # a thread that may not set a handler
-        assert other.submit(lambda: list(reading.prefetch(int, '123'))).result() == [1, 2, 3]
-
-
-def test_the_waiting_for_what_never_ends_can_be_interrupted(monkeypatch, interruptible):
-    free, closed, waits_for_result, waits_for_end = (threading.Event() for _ in range(4))
-    asked = []
-    class Pool(ThreadPoolExecutor):
-        def shutdown(self, **given):
-            super().shutdown(**given)
-            closed.set()
-    def watched(*given, **more):
-        (waits_for_end if closed.is_set() else waits_for_result).set()
-        return wait(*given, **more)
-    monkeypatch.setattr(reading, 'ThreadPoolExecutor', Pool)
-    monkeypatch.setattr(reading, 'wait', watched)
-    def twice():
-        for state in (waits_for_result, waits_for_end):
-            state.wait()
-            asked.append(state)
-            os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=twice, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt): list(reading.prefetch(lambda _: free.wait(100), [1]))
-    assert len(asked) == 2 and not free.is_set(), "once for the result, once for the end of the work"
-    free.set()
 
 
 def moments(path): return [frame.pts*frame.time_base for frame in read_video_frames(path)]

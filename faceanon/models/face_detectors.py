@@ -21,7 +21,7 @@ from .detection_tiles import look_at_all_sizes, look_at_turned_frames
 from .detections import (Detections, clip_detections, empty_detections, join_detections,
                                         merge_detections, suppress_overlaps)
 from .finder_calls import ask_finder
-from .onnx_sessions import load_onnx
+from .onnx_sessions import load_onnx, own_cores
 from ..pixels import resize_pixels
 
 # %% ../../nbs/2_method/06_face_detectors.ipynb #9f80c551
@@ -227,6 +227,7 @@ class YuNet(_YuNetNetwork):
         _check_settings(threshold, side)
         self.threshold, self.side = threshold, side
         cv2 = _opencv()
+        cv2.setNumThreads(own_cores())
         self._net = _load(Path(path), lambda: cv2.FaceDetectorYN.create(str(path), '', (32, 32), threshold),
                           lambda net: _yunet_rows(net, np.zeros((32, 32, 3), np.float32)))
 

@@ -35,6 +35,7 @@ from .reading import (VideoError, VideoInfo, digest_of_start, open_video, probe_
                                     read_video_frames, upright_frame)
 from .side_data import describe_left_out, note_side_data
 from .sound import list_sound_changes
+from .stages import measure_pass
 from .tracking import FrameDetections, FrameFaces, thumbnail, track_faces
 from .uniform_frames import list_changes, uniform_pictures
 
@@ -129,6 +130,7 @@ def render_video(
     regions:Iterable=(),        # that are always hidden: points in the viewer's pixels, see `mask_regions`
     film:dict|None=None,        # of the list's header: what film the rows are of; None: not known
     mark:tuple|None=None,       # `file_mark` of `path` when its faces were looked for; None: as it is
+    clocks:list|None=None,      # as for `stages.prefetch`
     **encoding,                 # of `encoding.EncodingConfig`: `codec`, `crf`, `pix_fmt`, `audio`, `keep_metadata`
 ) -> dict:  # counts `frames`, `faces`, `kept`, `tracks`, `doubts`, `damaged`; `removed`, `ends_early`, `changes`, notes
     "Second pass: the same video, with the faces of a list hidden."
@@ -141,7 +143,7 @@ def render_video(
     with atomic_output(out, overwrite) as aside, open_video(path) as (audio_source, source), _as_video_errors(out):
         frames = progress(note_side_data(read_video_frames(path, damaged, changes, digest), beside))
         frames = _check_scenes(frames, noted_scenes(film), info, damaged)
-        shown = render_frames(frames, rows, config, on_doubt, counts, damaged)
+        shown = render_frames(frames, rows, config, on_doubt, counts, damaged, clocks)
         shown = paint_regions(shown, regions, info.view)
         packets = encode_video(aside, shown, audio_source, source, info, encoding.codec_for(out), encoding)
         dropped = counts['doubts'] if on_doubt == 'drop-frame' else 0
@@ -237,7 +239,7 @@ def anonymize_video(
     overwrite:bool=False,                # may `out` exist?
     progress:Callable=iter,              # wraps the frames of each pass
     **options,                           # of `render_video`
-) -> dict:                               # as from `render_video`, and `sidecar`, `seconds`
+) -> dict:                               # as from `render_video`, and `sidecar`, `stages` of `measure_pass`, `seconds`
     "Hide every face of a video: detect and track, then change and encode."
     path, out, start, regions = Path(path), Path(out), time.perf_counter(), tuple(map(check_region, regions))
     refuse_input_as_output(path, out)
@@ -247,18 +249,22 @@ def anonymize_video(
     if sidecar is not None and not given and find_faces is None:
         raise VideoError(f"{sidecar}: no such list of faces, and no detector to make one")
     sidecar = Path(sidecar or sidecar_path(out))
+    stages = []
     if not given:
         refuse_edited_list(sidecar, overwrite)
-        _make_sidecar(path, sidecar, find_faces or default_face_detector(), every=every, longest=longest,
-                     progress=progress, chosen=chosen, keep_name=options.get('keep_metadata', False),
-                     regions=regions, **(tracking or {}))
+        with measure_pass('find', stages) as clocks:
+            _make_sidecar(path, sidecar, find_faces or default_face_detector(), every=every, longest=longest,
+                          progress=progress, chosen=chosen, keep_name=options.get('keep_metadata', False),
+                          regions=regions, clocks=clocks, **(tracking or {}))
     header, rows = read_matching_sidecar(path, sidecar)
     regions = tuple(dict.fromkeys(map(check_region, [*header.get('mask_regions', ()), *regions])))
     if given and (chosen or regions):
         sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen or {}, overwrite, regions)
-    done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
-                        progress=progress, regions=regions, film=header.get('film'), mark=mark, **options)
-    return done | dict(sidecar=str(sidecar), seconds=time.perf_counter() - start)
+    with measure_pass('hide', stages) as clocks:
+        done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
+                            progress=progress, regions=regions, film=header.get('film'), mark=mark, clocks=clocks,
+                            **options)
+    return done | dict(sidecar=str(sidecar), stages=stages, seconds=time.perf_counter() - start)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #9bc03e20
 def _track_stream(

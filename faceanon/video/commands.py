@@ -6,6 +6,7 @@
 __all__ = ['AnonymizationMethod', 'method_from_option', 'Run', 'plan_run', 'start_session', 'anonymize_jobs']
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco02
+import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from tqdm.auto import tqdm
 from ..atomic import only_writer, part_folder, remove_stale_parts
 from ..models.head_drawing import HEAD_BOX
 from ..models.learned_graphs import LearnedGraph, learned_method, load_graph
+from ..models.onnx_sessions import own_cores
 from ..models.pixel_methods import PIXEL_METHODS, PixelMethod, change_in_picture
 from ..models.released import find_graph, find_weights, released_anonymizers
 from ..pixels import resize_pixels
@@ -134,6 +136,9 @@ def _replacement_method(
                                f'the picture {Path(path).name}', 'cpu')
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco08
+_HIDING_THREADS = 2  # that change faces at the same time
+
+
 def _video_options(
     options:dict,  # of the command line
 ) -> dict:         # arguments of `anonymize_video`
@@ -142,7 +147,7 @@ def _video_options(
                   only=options['track_id'])
     named = {key: options[key] for key in ('codec', 'crf', 'pix_fmt', 'audio', 'every') if options[key] is not None}
     some = any([chosen['roi'], chosen['span'], chosen['min_face'], chosen['only']])
-    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'], threads=2,
+    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'], threads=_HIDING_THREADS,
                         overwrite=options['overwrite'], chosen=chosen if some else None,
                         regions=options['mask_region'],
                         sidecar=Path(options['faces']) if options['faces'] else None)
@@ -207,6 +212,7 @@ def _anonymize_input(
     def run(source, out):
         done = anonymize_video(source, out, method.method, detector, mask_shape=shape, progress=bar,
                                **_video_options(options))
+        if not options['profile']: del done['stages']
         return done | dict(video=describe_video(probe_video(source)))
     return _run_piped(job, run) if '-' in (job.source, job.out) else run(Path(job.source), Path(job.out))
 
@@ -311,9 +317,9 @@ def start_session(
     share:int=1,                          # sessions that run at the same time on this machine
 ) -> Callable:                            # (job, may its result be replaced) -> a row; what it loads, it loads once
     "What all jobs of a process have in common: method, detectors and threads."
+    if share > 1: os.environ['OMP_NUM_THREADS'] = str(max(1, own_cores()//share))  # every engine keeps to it
     method = method or _method_of(options)
-    if (torch := sys.modules.get('torch')) is not None:  # other threads decode and encode
-        torch.set_num_threads(max(1, torch.get_num_threads()//(2*share)))
+    if (torch := sys.modules.get('torch')) is not None: torch.set_num_threads(max(1, own_cores()//_HIDING_THREADS))
     @cache
     def detector(kind):
         settings = dict(film=VIDEO_DETECTOR_SETTINGS, picture=IMAGE_DETECTOR_SETTINGS).get(kind, {})

@@ -20,8 +20,8 @@ from .face_list import mask_regions_header, select_faces, write_sidecar
 from .file_names import printable
 from .film_identity import FilmDigest
 from .orientation import View
-from .reading import (VideoInfo, prefetch, probe_video, read_video_frames, upright_frame,
-                                    writable_frame)
+from .reading import VideoInfo, probe_video, read_video_frames, upright_frame, writable_frame
+from .stages import prefetch
 from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, scene_change, thumbnail,
                                      track_faces)
 
@@ -39,6 +39,9 @@ class _PreparedFrame:
     size:tuple[int, int]              # width and height of the stored frame, pixels
 
 # %% ../../nbs/4_video/06_detecting.ipynb #ee8e6bs1
+_STAGES = 'decode', 'convert', 'look, track, list'
+
+
 def _prepare_frames(
     frames:Iterable,             # of PyAV
     doubts:dict,                 # number of a frame -> why it is not looked at, there before the frame is
@@ -46,6 +49,7 @@ def _prepare_frames(
     changes:dict,                # number of a frame -> what has changed in the stream, there before the frame is
     digest:FilmDigest,           # gets the scenes
     view:View,                   # of the film: all frames are stored like the first
+    clocks:list|None=None,       # as for `stages.prefetch`
 ) -> Iterator[_PreparedFrame]:    # a damaged frame starts no scene, a change does
     "What the detector sees of each frame, and where scenes start."
     def prepared(frame):
@@ -53,7 +57,8 @@ def _prepare_frames(
         step = max(1, max(picture.shape)//256)
         return thumbnail(picture[::step, ::step]), frame.pts, picture, view, (frame.width, frame.height)
     before = None
-    for number, (small, pts, *kept) in enumerate(prefetch(prepared, map(writable_frame, frames))):
+    ahead = prefetch(prepared, map(writable_frame, frames), 1, _STAGES, clocks)
+    for number, (small, pts, *kept) in enumerate(ahead):
         if number in doubts: small = before
         cut = number in changes or (before is not None and scene_change(before, small) >= CUT_THRESHOLD)
         if small is not None and (cut or before is None): digest.add_scene(number, small)
@@ -249,12 +254,13 @@ def _detect_in_frames(
     changes:dict={},             # noqa: B006  only read: number of a frame -> what has changed in the stream, a cut
     digest:FilmDigest|None=None,  # gets the scenes
     view:View=View(),            # noqa: B008  frozen: how players show the frames
+    clocks:list|None=None,       # as for `stages.prefetch`
 ) -> Iterator[FrameDetections]:  # one a frame, for `tracking.track_faces`
     "Detect faces in a stream of frames."
     if every < 1 or batch < 1: raise ValueError(f"every and batch must be at least 1, got {every} and {batch}")
     state = _StridedDetection(find_faces, doubts, every, batch, unseen)
     longest = longest or getattr(find_faces, 'side', None)
-    for frame in _prepare_frames(frames, doubts, longest, changes, digest or FilmDigest(), view):
+    for frame in _prepare_frames(frames, doubts, longest, changes, digest or FilmDigest(), view, clocks):
         yield from state.push(frame)
     yield from state.flush()
 
@@ -312,6 +318,7 @@ def detect_and_track(
     chosen:dict|None=None,     # as for `select_in_video`; None: everybody is hidden
     keep_name:bool=False,      # does the list name the video?
     regions:Iterable=(),       # that are always hidden, as `mask_regions` has them: noted in the header
+    clocks:list|None=None,     # as for `stages.prefetch`
     **tracking,                # `sure`, `gap`, `extend`, `smooth` of `tracking.track_faces`
 ) -> dict:                     # the header as written
     "Detect and track everybody, and write the list of faces."
@@ -321,7 +328,7 @@ def detect_and_track(
     digest, late = FilmDigest(), {}
     frames = progress(read_video_frames(path, doubts, changes, digest))
     seen = _detect_in_frames(frames, find_faces, doubts, longest, changes=changes, digest=digest, view=info.view,
-                             **_look_rule(every, info))
+                             clocks=clocks, **_look_rule(every, info))
     rows = (replace(row, doubt=doubts.pop(row.frame, row.doubt))
             for row in track_faces(seen, info.width, info.height, **tracking))
     if chosen: rows = select_in_video(rows, info, chosen)

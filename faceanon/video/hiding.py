@@ -25,7 +25,8 @@ from .detecting import CONTEXT_FRAMES, DETECTOR_FAILED
 from .frame_times import DAMAGED_FRAME, copy_timing, replacement_frame
 from .mask_shapes import (MaskShape, blend_shapes, boxes_with_margin, default_mask_shape,
                                         unchanged_faces)
-from .reading import prefetch, writable_frame
+from .reading import writable_frame
+from .stages import prefetch
 from .tracking import FrameFaces, TrackedFace
 
 # %% ../../nbs/4_video/07_hiding.ipynb #2155a41c
@@ -335,6 +336,9 @@ def _count_frame(
                           damaged=plan.doubt.startswith(DAMAGED_FRAME)).items(): counts[key] += more
 
 # %% ../../nbs/4_video/07_hiding.ipynb #18bb4f50
+_STAGES = 'decode', 'hide', 'encode'
+
+
 def render_frames(
     frames:Iterable,            # of PyAV, in order
     rows:Iterable[FrameFaces],  # as many
@@ -342,12 +346,13 @@ def render_frames(
     on_doubt:str,               # one of `VIDEO_ON_DOUBT`
     counts:dict,                # counted up: `frames`, `faces`, `kept`, `doubts`, `damaged`, a set of `tracks`
     damaged:dict,               # number of a frame -> what is wrong with it, there before the frame is
+    clocks:list|None=None,      # as for `stages.prefetch`
 ) -> Iterator:                  # frames to be encoded; fewer where some are dropped
     "Hide every face of the list, and cover what is in doubt."
     check_on_doubt(on_doubt)
     shown, secret, enlarge = None, randbits(62), max(2., config.mask_shape.enlarge)
     plans = _plan_frames(frames, rows, damaged)
-    for plan in prefetch(lambda plan: _hide_faces(plan, config, secret), plans, config.threads):
+    for plan in prefetch(lambda plan: _hide_faces(plan, config, secret), plans, config.threads, _STAGES, clocks):
         _count_frame(counts, plan)
         frame = plan.frame
         if plan.doubt: frame = cover_doubtful_frame(frame, plan.known, shown, on_doubt, plan.doubt, enlarge)

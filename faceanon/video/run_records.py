@@ -21,7 +21,7 @@ from .manifest import digest_of_file
 
 # %% ../../nbs/4_video/38_run_records.ipynb #rr05
 _NO_SETTINGS = frozenset(('inputs', 'out', 'postfix', 'json', 'csv', 'quiet', 'dry_run', 'overwrite', 'skip_existing',
-                          'manifest', 'shard', 'jobs', 'engine', 'retry'))
+                          'manifest', 'shard', 'jobs', 'engine', 'retry', 'profile'))
 
 
 def _content(

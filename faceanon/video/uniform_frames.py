@@ -168,7 +168,8 @@ def fit_frame(
         new = av.VideoFrame.from_ndarray(np.zeros((wanted.height, wanted.width, 3), np.uint8), format='rgb24')
     else: new = frame if same_shape else _turned_and_padded(frame, own, wanted)
     space, levels, *_ = wanted.colours
-    new = new.reformat(wanted.width, wanted.height, wanted.format, dst_colorspace=space, dst_color_range=levels, threads=1)
+    new = new.reformat(wanted.width, wanted.height, wanted.format, dst_colorspace=space, dst_color_range=levels,
+                       threads=1)
     new.colorspace, new.color_range, new.color_primaries, new.color_trc = wanted.colours
     new.pts, new.time_base, new.duration = frame.pts, frame.time_base, frame.duration
     return new
