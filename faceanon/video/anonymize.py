@@ -191,12 +191,13 @@ def _make_sidecar(
     path:Path,                   # a video
     sidecar:Path,                # written
     find_faces:Callable,         # on upright frames; its memory is released at the end, where it can be
+    stages:list[dict],           # filled, as by `stages.measure_pass`
     **options,                   # of `detecting.detect_and_track`
 ) -> None:                       # writes the file
     "First pass: detect, track, and write the list."
     try:
-        with terminate_cleanly(sidecar):
-            detect_and_track(path, sidecar, find_faces, **options)
+        with terminate_cleanly(sidecar), measure_pass('find', stages) as clocks:
+            detect_and_track(path, sidecar, find_faces, clocks=clocks, **options)
     finally: getattr(find_faces, 'release_memory', lambda: None)()
 
 
@@ -245,25 +246,22 @@ def anonymize_video(
     refuse_input_as_output(path, out)
     check_output_path(out, overwrite)
     mark = file_mark(path) if path.is_file() else None
-    given = sidecar is not None and Path(sidecar).exists()
+    given, stages = sidecar is not None and Path(sidecar).exists(), []
     if sidecar is not None and not given and find_faces is None:
         raise VideoError(f"{sidecar}: no such list of faces, and no detector to make one")
     sidecar = Path(sidecar or sidecar_path(out))
-    stages = []
     if not given:
         refuse_edited_list(sidecar, overwrite)
-        with measure_pass('find', stages) as clocks:
-            _make_sidecar(path, sidecar, find_faces or default_face_detector(), every=every, longest=longest,
-                          progress=progress, chosen=chosen, keep_name=options.get('keep_metadata', False),
-                          regions=regions, clocks=clocks, **(tracking or {}))
+        _make_sidecar(path, sidecar, find_faces or default_face_detector(), stages, every=every, longest=longest,
+                     progress=progress, chosen=chosen, keep_name=options.get('keep_metadata', False),
+                     regions=regions, **(tracking or {}))
     header, rows = read_matching_sidecar(path, sidecar)
     regions = tuple(dict.fromkeys(map(check_region, [*header.get('mask_regions', ()), *regions])))
     if given and (chosen or regions):
         sidecar, rows = _select_in_sidecar(path, out, sidecar, chosen or {}, overwrite, regions)
     with measure_pass('hide', stages) as clocks:
-        done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), overwrite=overwrite,
-                            progress=progress, regions=regions, film=header.get('film'), mark=mark, clocks=clocks,
-                            **options)
+        done = render_video(path, out, rows, MethodConfig(method, mask_shape, threads), **options, clocks=clocks,
+                            overwrite=overwrite, progress=progress, regions=regions, film=header.get('film'), mark=mark)
     return done | dict(sidecar=str(sidecar), stages=stages, seconds=time.perf_counter() - start)
 
 # %% ../../nbs/4_video/09_anonymize.ipynb #9bc03e20

@@ -34,7 +34,7 @@ class _StageClock:
         try: yield
         finally: setattr(self, what, getattr(self, what) + time.perf_counter() - begin)
 
-
+# %% ../../nbs/4_video/52_stages.ipynb #stg00015
 def _stage_row(
     clocks:list[_StageClock],  # of one stage, one a thread
     seconds:float,            # that the pass took
@@ -122,7 +122,7 @@ def _go_through(
     for _ in range(workers): queues.todo.put(None)
     queues.order.put(None)
 
-
+# %% ../../nbs/4_video/52_stages.ipynb #stg00016
 def _work_off(
     work:Callable,       # of one item
     queues:_Queues,      # `todo` is emptied
