@@ -48,6 +48,15 @@ def test_a_gpu_is_used_where_the_engine_has_one(monkeypatch, there, first):
     assert names[0] == first and names[-1] == 'CPUExecutionProvider' and 'AzureExecutionProvider' not in names
 
 
+@pytest.mark.parametrize('threads,wanted', [(None, own_cores()), (1, 1), (7, 7)])
+def test_a_call_takes_as_many_threads_as_are_asked_for(monkeypatch, threads, wanted):
+    import onnxruntime
+    asked = []
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda model, options, providers: asked.append(options))
+    open_session(b'', threads)
+    assert asked[0].intra_op_num_threads == wanted
+
+
 CODE = """
 import os, sys
 if sys.argv[1:]: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -60,8 +60,8 @@ def _draw_head(out:np.ndarray, box:tuple, draw:Callable) -> None:
     head, mask = (found[0].transpose(1, 2, 0) for found in draw(np.ascontiguousarray(face.transpose(2, 0, 1)[None])))
     inside = tuple(slice(start, side - end) for side, (start, end) in zip(size, edges))
     head, mask = resize_pixels(head, size).clip(0, 1)[inside], _mask_at(mask, size)[inside]
-    share = (np.float32(1.001)*mask).clip(0, 1)
-    part[:] = np.where(mask > 0, share*head + (1 - share)*part, part)
+    share = (np.float32(1.001)*mask[..., 0]).clip(0, 1)
+    for channel in range(3): part[..., channel] = share*head[..., channel] + (1 - share)*part[..., channel]
 
 # %% ../../nbs/2_method/33_head_drawing.ipynb #hdr00009
 def draw_in_picture(

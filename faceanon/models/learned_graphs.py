@@ -70,7 +70,7 @@ def load_graph(
     "An M, ready to draw."
     if not Path(path).is_file(): raise FileNotFoundError(f"no file {path}")
     try:
-        graph = _described(open_session(Path(path)))
+        graph = _described(open_session(Path(path), threads=1))  # a film has several frames changed at a time
         _check_graph(graph)
     except (ImportError, MemoryError): raise
     except Exception as error:  # ONNX Runtime raises classes of its own

@@ -34,13 +34,14 @@ _PROVIDERS = dict(CUDAExecutionProvider=dict(use_tf32='0', cudnn_conv_algo_searc
 
 
 def open_session(
-    model:Path|bytes,  # ONNX file, or its content
-) -> object:           # ONNX Runtime's session
+    model:Path|bytes,       # ONNX file, or its content
+    threads:int|None=None,  # of one call on the CPU; None: `own_cores`
+) -> object:                # ONNX Runtime's session
     "A network on a GPU that ONNX Runtime has, else on the CPU. A damaged file raises an error of ONNX Runtime."
     try: import onnxruntime
     except ImportError as error: raise ImportError(f"networks need: pip install onnxruntime ({error})") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = own_cores(), 3  # 3: errors, no advice
+    options.intra_op_num_threads, options.log_severity_level = threads or own_cores(), 3  # 3: errors, no advice
     options.enable_mem_pattern = False  # a plan of memory for each size of picture that was ever seen
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     there = onnxruntime.get_available_providers()

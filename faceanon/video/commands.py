@@ -136,7 +136,7 @@ def _replacement_method(
                                f'the picture {Path(path).name}', 'cpu')
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco08
-_HIDING_THREADS = 2  # that change faces at the same time
+_HIDING_THREADS = 2  # that change faces at the same time, at least: one waits while the other one draws
 
 
 def _video_options(
@@ -147,7 +147,8 @@ def _video_options(
                   only=options['track_id'])
     named = {key: options[key] for key in ('codec', 'crf', 'pix_fmt', 'audio', 'every') if options[key] is not None}
     some = any([chosen['roi'], chosen['span'], chosen['min_face'], chosen['only']])
-    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'], threads=_HIDING_THREADS,
+    threads = max(_HIDING_THREADS, own_cores())
+    return named | dict(keep_metadata=options['keep_metadata'], on_doubt=options['on_doubt'], threads=threads,
                         overwrite=options['overwrite'], chosen=chosen if some else None,
                         regions=options['mask_region'],
                         sidecar=Path(options['faces']) if options['faces'] else None)
