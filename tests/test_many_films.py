@@ -310,7 +310,7 @@ def ray(plans, monkeypatch):
     ray = pytest.importorskip('ray', reason="needs Ray: pip install 'faceanon[ray]'")
     for _ in range(3):
         with suppress(Exception):
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False)
             break
         ray.shutdown()
     else: pytest.skip("Ray did not start: its daemon waits 15 seconds for its agent, and a busy machine takes longer")
@@ -328,6 +328,16 @@ def start_counting():
             os.kill(os.getpid(), signal.SIGKILL)
         return dict(ok=True, number=task['number'])
     return count
+
+
+@pytest.mark.parametrize('told,asked', [('', 'local'), ('head:6379', 'head:6379')])
+def test_ray_starts_a_cluster_unless_it_is_told_of_one(monkeypatch, told, asked):
+    "Ray by itself looks for the last cluster of the machine, which may be gone."
+    ray = pytest.importorskip('ray', reason="needs Ray: pip install 'faceanon[ray]'")
+    monkeypatch.setenv('RAY_ADDRESS', told)
+    def init(address, **how): raise ConnectionError(address)
+    monkeypatch.setattr(ray, 'init', init)
+    with pytest.raises(ConnectionError, match=asked): next(run_on_ray([dict(number=0)], start_counting, 1))
 
 
 def test_ray_begins_the_task_of_a_killed_worker_again_and_no_other(plans, ray):

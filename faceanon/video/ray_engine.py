@@ -35,7 +35,8 @@ def run_on_ray(
     try: import ray.data
     except ImportError as error: raise UsageProblem("--engine ray needs Ray: pip install 'faceanon[ray]'") from error
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # else Ray reports that it is used
-    if not ray.is_initialized(): ray.init(include_dashboard=False, log_to_driver=False)
+    if not ray.is_initialized():  # without an address, Ray looks for the machine's last cluster, gone or not
+        ray.init(os.environ.get('RAY_ADDRESS') or 'local', include_dashboard=False, log_to_driver=False)
     rows = [dict(number=number, task=json.dumps(task)) for number, task in enumerate(tasks)]
     pool = ray.data.ActorPoolStrategy(size=min(workers, len(rows)), max_tasks_in_flight_per_actor=1)
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
