@@ -17,7 +17,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 # %% ../../nbs/4_video/20_commands.ipynb #vbco02b
 from ..atomic import only_writer, part_folder, remove_stale_parts
@@ -209,7 +208,10 @@ def _anonymize_input(
                                options['overwrite'], options['max_pixels'], options['mask_region'])
         return done | dict(kept=detector.kept_count)
     watched = not options['quiet'] and sys.stderr is not None and sys.stderr.isatty()
-    def bar(frames): return tqdm(frames, Path(job.source).name) if watched else frames
+    def bar(frames):
+        if not watched: return frames
+        from tqdm.auto import tqdm  # 10 MB with what it brings
+        return tqdm(frames, Path(job.source).name)
     def run(source, out):
         done = anonymize_video(source, out, method.method, detector, mask_shape=shape, progress=bar,
                                **_video_options(options))
