@@ -14,9 +14,9 @@ import subprocess
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from .atomic import atomic_write
 
@@ -167,8 +167,9 @@ def preset_from_env(
 # %% ../nbs/1_data/01_config.ipynb #55ad0e15
 def seed_everything(
     seed:int,           # any non-negative integer
-) -> torch.Generator:   # a stream of its own, on the CPU, for shuffling
+) -> Any:               # a stream of its own, on the CPU, for shuffling
     "Seed Python, NumPy and PyTorch, and ask CUDA for repeatable kernels."
+    import torch
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -176,8 +177,9 @@ def seed_everything(
     torch.backends.cudnn.deterministic = True
     return torch.Generator().manual_seed(seed)
 
-def pick_device() -> torch.device: # CUDA, else Apple's MPS, else the CPU
+def pick_device() -> Any: # a device of torch: CUDA, else Apple's MPS, else the CPU
     "The fastest device here."
+    import torch
     if torch.cuda.is_available(): return torch.device('cuda')
     return torch.device('mps' if torch.backends.mps.is_available() else 'cpu')
 
@@ -215,6 +217,7 @@ def provenance(
     seconds:float,    # it took, all together
 ) -> dict:            # what every result carries
     "Preset, seeds, commit, device, date and time of a result."
+    import torch
     git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=project_root(), capture_output=True, text=True)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f'CPU, {os.cpu_count()} cores'
     return dict(preset=cfg.preset, seeds=list(seeds), commit=git.stdout.strip() or 'unknown', device=device,

@@ -1,5 +1,6 @@
 "Films and pictures are anonymized, audited, listed and reported where torch is not installed."
 import json
+import pickle
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from faceanon.data.files import FACE_COLUMNS
 from faceanon.models.anonymizer import Anonymizer, save_anonymizer
 from faceanon.video.image_files import read_image_file
 from faceanon.video.reading import read_video_frames, upright_frame
@@ -75,6 +77,28 @@ def test_a_manifest_is_made_and_a_report_printed(films, tmp_path):
     told = faceanon('report', listed, tmp_path, '--json')
     assert told.returncode == 1, told.stderr
     assert [(row['path'], row['state']) for row in json.loads(told.stdout)] == [('a.mp4', 'new'), ('b.mp4', 'new')]
+
+
+def test_data_sets_are_checked(tmp_path):
+    for split in ('Train', 'Test'):
+        (tmp_path/'lfw').mkdir(exist_ok=True)
+        (tmp_path/'lfw'/f'peopleDev{split}.txt').write_text(f'1\n{split}_Person\t2\n')
+    picture = tmp_path/'lfw'/'lfw-deepfunneled'/'Test_Person'/'Test_Person_0001.jpg'
+    picture.parent.mkdir(parents=True)
+    Image.fromarray(portrait()).save(picture)
+    columns = ['image', *FACE_COLUMNS, 'score']
+    rows = [','.join(columns), ','.join(['Test_Person/Test_Person_0001.jpg', *['9']*(len(columns) - 1)])]
+    (tmp_path/'lfw'/'faces_yunet.csv').write_text('\n'.join(rows) + '\n')
+    annotated = {'a.mp4': dict(annot={'Phoning': [dict(keyframes=[dict(
+        boundingBox=np.array([[.1, .1, .5, .5]]), frameNumber=1, time=.1)])]})}
+    (tmp_path/'daly').mkdir()
+    said = dict(labels=['Phoning'], annot=annotated, splits=[['a.mp4']])
+    (tmp_path/'daly'/'daly1.1.0.pkl').write_bytes(pickle.dumps(said))
+    told = faceanon('data', 'check', tmp_path, '--json')
+    assert told.returncode == 1 and 'Traceback' not in told.stderr, told.stderr
+    found = {(row['set'], row['what']): row['found'] for row in json.loads(told.stdout)}
+    assert [found['lfw', what] for what in ('people', 'pictures', 'pictures with a face in the table')] == [1, 1, 1]
+    assert [found['daly', what] for what in ('classes', 'key frames')] == [1, 1] and found['jhmdb', 'folder'] == 0
 
 
 def test_faces_of_a_film_and_a_picture_are_masked_and_an_audit_tells_it(tmp_path):

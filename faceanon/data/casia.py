@@ -11,15 +11,13 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from .files import (DataError, check_on_bad, data_folder, image_size, parse_fields, read_image, read_lines,
                                  scan_files, warn_skipped)
-from ..faces import resize, to_float, to_uint8
 
 # %% ../../nbs/1_data/07_casia.ipynb #1e62a66b
 CASIA_SPLITS = dict(train=(0, .8), val=(.8, .9), test=(.9, 1))  # of the identities, in the seed's order
@@ -86,33 +84,34 @@ def list_casia(
 # %% ../../nbs/1_data/07_casia.ipynb #25451da7
 def _read_casia_landmarks(
     folder:Path,         # from `casia_folder`; the file lies in it or above it
-) -> Iterable[tuple[str, Float[Tensor, "5 2"]]]: # `ID/NUMBER.jpg`, x and y in pixels of the picture
+) -> Iterable[tuple[str, Float[Any, "5 2"]]]:    # `ID/NUMBER.jpg`, x and y in pixels of the picture
     "`casia_landmark.txt`, line by line: path, class, five points, as the SphereFace ports read it."
     paths = [place/'casia_landmark.txt' for place in (folder, folder.parent)]
     path = next((path for path in paths if path.is_file()), paths[0])
     for number, line in enumerate(read_lines(path, 'landmarks of every picture, or `points` for aligned ones'), 1):
         key, _, *numbers = parse_fields(path, number, line, (str, int, *[float]*10))
         if not np.isfinite(numbers).all(): raise DataError(f"{path}, line {number}: expected finite numbers")
-        yield key, torch.tensor(numbers).reshape(5, 2)
+        yield key, np.float32(numbers).reshape(5, 2)
 
 # %% ../../nbs/1_data/07_casia.ipynb #4d5f7fad
-ARCFACE_POINTS = torch.tensor([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
-                               [41.5493, 92.3655], [70.7299, 92.2041]])/112  # in widths of an aligned 112x112 picture
+ARCFACE_POINTS = np.float32([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
+                             [41.5493, 92.3655], [70.7299, 92.2041]])/112  # in widths of an aligned 112x112 picture
 
 
 class _CASIALandmarks:
     "Where the landmarks of CASIA's pictures are."
     def landmarks(self,
         index:int,                 # of `pictures`
-    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives, left eye as seen first
+    ) -> Float[Any, "5 2"]:        # x, y in pixels of the face that `self[index]` gives, left eye as seen first
         "From `casia_landmark.txt`, or the `points` given; DataError where there is neither."
-        if self.aligned is not None: return self.aligned*self.face_size
+        import torch
+        if self.aligned is not None: return torch.as_tensor(self.aligned)*self.face_size
         key = self.pictures[index][1]
         if key not in self._points: raise DataError(f"{self.folder}: expected {key} in casia_landmark.txt")
-        return self._points[key]*self.face_size/torch.tensor(image_size(self.folder/key)).float()
+        return torch.from_numpy(self._points[key])*self.face_size/torch.tensor(image_size(self.folder/key)).float()
 
     @cached_property
-    def _points(self) -> dict[str, Tensor]:
+    def _points(self) -> dict[str, Any]:
         "Read where landmarks are asked for: half a million lines."
         wanted = {key for _, key in self.pictures}
         return {key: points for key, points in _read_casia_landmarks(self.folder) if key in wanted}
@@ -126,7 +125,7 @@ class CASIA(_CASIALandmarks):
         min_pictures:int=1,     # people with fewer pictures are left out
         seed:int=0,             # of the split
         root:Path|None=None,    # the folder above `casia-webface/`; None takes `FACEANON_DATA`
-        points:Float[Tensor, "5 2"]|None=None, # landmarks of every picture, 0 to 1; `ARCFACE_POINTS` where aligned so
+        points:Float[Any, "5 2"]|None=None,    # landmarks of every picture, 0 to 1; `ARCFACE_POINTS` where aligned so
         on_bad:str='stop',      # 'skip': read every picture once, leave out the bad ones and tell in `skipped`
     ):
         if split not in CASIA_SPLITS: raise ValueError(f"split must be one of {[*CASIA_SPLITS]}, got {split!r}")
@@ -149,8 +148,9 @@ class CASIA(_CASIALandmarks):
 
     def __getitem__(self,
         index:int,                            # of `pictures`
-    ) -> tuple[UInt8[Tensor, "3 s s"], int]:  # the face, RGB, and whose it is, a place in `people`
+    ) -> tuple[UInt8[Any, "3 s s"], int]:     # the face, RGB, and whose it is, a place in `people`
         "Read and resize one picture; DataError where it is damaged."
         identity, key = self.pictures[index]
+        from faceanon.faces import resize, to_float, to_uint8
         picture = to_float(read_image(self.folder/key))[None]
         return to_uint8(resize(picture, self.face_size).clamp(0, 1))[0], identity

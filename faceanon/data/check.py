@@ -20,10 +20,9 @@ from ..atomic import atomic_write
 from .casia import casia_folder, list_casia, list_visible
 from .daly import daly_video_path, list_daly_key_frames, read_key_frame
 from .files import DataError, check_on_bad, data_folder, read_image, warn_skipped
-from .files import FACE_COLUMNS, read_face_table
+from .files import FACE_COLUMNS, list_table_faces
 from .jhmdb import JHMDB_FOLDERS, read_clip, read_jhmdb_split
 from .lfw import face_table_name, find_lfw_images, lfw_key, read_lfw_pairs, read_lfw_people
-from ..faces import to_float
 
 # %% ../../nbs/1_data/09_check.ipynb #62279f60
 def _row(name:str, what:str, found:int, official:int|None, missing:str='') -> dict:
@@ -68,7 +67,7 @@ def _check_lfw(folder:Path) -> list[dict]:
              for side, official in (('train', 4038), ('test', 1711))]
     rows += [_counted('lfw', f'pairs of {file}', official, read_lfw_pairs, folder/file)
              for file, official in (('pairsDevTrain.txt', 2200), ('pairsDevTest.txt', 1000), ('pairs.txt', 6000))]
-    rows.append(_counted('lfw', 'pictures with a face in the table', 13233, read_face_table,
+    rows.append(_counted('lfw', 'pictures with a face in the table', 13233, list_table_faces,
                          folder/face_table_name(alignment), ('image',)))
     try: lost = [f"{pictures/key}: no such file" for key in _lfw_keys(folder) if not (pictures/key).is_file()]
     except DataError: lost = []  # a row above says so
@@ -83,7 +82,7 @@ def _check_jhmdb(folder:Path) -> list[dict]:
             _counted('jhmdb', 'puppet masks', 928, _listed_clips, masks)]
     in_split = lambda n: [clip for side in read_jhmdb_split(folder, n)[1].values() for clip in side]
     rows += [_counted('jhmdb', f'clips in split {n}', 928, in_split, n) for n in (1, 2, 3)]
-    rows.append(_counted('jhmdb', 'frames with a face in the table', None, read_face_table,
+    rows.append(_counted('jhmdb', 'frames with a face in the table', None, list_table_faces,
                          folder/'faces_yunet.csv', ('clip', 'frame')))
     here = {*_listed_clips(masks)} if masks.is_dir() else {*clips}
     return rows + _faults('jhmdb', 'clips without a mask', [f"{masks/clip}: no such folder" for clip in clips
@@ -107,7 +106,7 @@ def _check_daly(folder:Path) -> list[dict]:
             _row('daly', 'annotated test videos', len(test), 200),
             _row('daly', 'key frames', sum(map(len, sides.values())), None),
             _row('daly', 'videos', len(videos) - len(lost), 510, lost[0] if lost else ''),
-            _counted('daly', 'frames with a face in the table', None, read_face_table,
+            _counted('daly', 'frames with a face in the table', None, list_table_faces,
                      folder/'faces_yunet.csv', ('video', 'frame')),
             *_faults('daly', 'key frames with impossible boxes', [why for _, why in skipped])]
 
@@ -159,6 +158,7 @@ def write_face_table(
     on_bad:str='stop',              # 'skip' goes on after a picture that cannot be read
 ) -> tuple[int, list[tuple[str, str]]]: # how many faces were found; (group, why) of what was left out
     "Find the faces of a data set, with a bar; call it again to go on after an interruption."
+    from faceanon.faces import to_float
     check_on_bad(on_bad)
     journal, skipped = path.with_name(path.name + '.part.jsonl'), []
     done = _read_journal(journal)

@@ -9,15 +9,13 @@ __all__ = ['DALY_FILE', 'KeyFrame', 'read_daly_annotations', 'list_daly_key_fram
 # %% ../../nbs/1_data/08_daly.ipynb #dd8fa5b6
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
 from .files import (DataError, check_on_bad, data_folder, faces_in_frame, read_face_table, read_image,
                                  read_pickle, scan_files, warn_skipped)
-from ..faces import resize, to_float, to_uint8
 from ..media_files import open_media
 
 # %% ../../nbs/1_data/08_daly.ipynb #b00539a1
@@ -27,11 +25,11 @@ DALY_FILE = 'daly1.1.0.pkl'
 @dataclass(frozen=True)
 class KeyFrame:
     "One annotated frame of DALY, not decoded yet."
-    video:str                    # its name, with `.mp4`
-    frame:int                    # from 1
-    time:float                   # seconds from the video's start
-    boxes:Float[Tensor, "k 4"]   # the actions' boxes in parts of width and height, 0 to 1
-    labels:Int[Tensor, "k"]      # the actions, from 1
+    video:str                       # its name, with `.mp4`
+    frame:int                       # from 1
+    time:float                      # seconds from the video's start
+    boxes:Float[np.ndarray, "k 4"]  # the actions' boxes in parts of width and height, 0 to 1
+    labels:Int[np.ndarray, "k"]     # the actions, from 1
 
 
 def read_daly_annotations(
@@ -59,14 +57,14 @@ def read_daly_annotations(
 # %% ../../nbs/1_data/08_daly.ipynb #1299d9c1
 def _key_frame(path:Path, video:str, number:int, time:float, rows:list) -> KeyFrame:
     "A row of `read_daly_annotations`, checked."
-    table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 5)
+    table = np.array(rows, dtype=float).reshape(-1, 5)
     boxes = table[:, 1:]
     inside = (boxes >= -.02).all() and (boxes <= 1.02).all()  # NaN fails as well
-    boxes = boxes.clamp(0, 1)
+    boxes = boxes.clip(0, 1)
     if not (len(boxes) and inside and (boxes[:, 2:] > boxes[:, :2]).all() and number >= 1 and 0 <= time < 1e6):
         raise DataError(f"{path}: expected boxes with an area, in parts of the frame, got {rows} "
                         f"in frame {number} at {time} s of {video}")
-    return KeyFrame(video, number, time, boxes.float(), table[:, 0].long())
+    return KeyFrame(video, number, time, boxes.astype(np.float32), table[:, 0].astype(np.int64))
 
 
 def list_daly_key_frames(
@@ -89,9 +87,10 @@ def list_daly_key_frames(
 def read_frame_at(
     path:Path,                     # any video that PyAV opens
     time:float,                    # seconds from the video's start
-) -> UInt8[Tensor, "3 h w"]:       # RGB: the last frame that begins before `time`, or the first of all
+) -> UInt8[Any, "3 h w"]:          # RGB: the last frame that begins before `time`, or the first of all
     "One frame of a long video; DataError where it is damaged or ends before `time`."
     import av  # only those who read videos need it
+    import torch
     try:
         with open_media(path) as video:
             stream = video.streams.video[0]
@@ -133,7 +132,7 @@ def daly_video_path(
 def read_key_frame(
     place:Path,                    # a video, or a folder of all its frames as pictures numbered from 1
     key:KeyFrame,                  # which frame
-) -> UInt8[Tensor, "3 h w"]:       # RGB
+) -> UInt8[Any, "3 h w"]:          # RGB
     "One annotated frame; DataError where it is not there or damaged."
     if place.is_file(): return read_frame_at(place, key.time)
     for name in (f'{key.frame:0{width}d}{ending}' for width in range(4, 9) for ending in ('.jpg', '.png')):
@@ -185,8 +184,11 @@ class DALY:
 
     def __getitem__(self,
         index:int,                                         # of `items`
-    ) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]: # the frame, RGB, and its target
+    ) -> tuple[UInt8[Any, "3 h w"], dict[str, Any]]:       # the frame, RGB, and its target
         "Decode one frame; DataError for a damaged video."
+        import torch
+
+        from faceanon.faces import resize, to_float, to_uint8
         key = self.items[index]
         frame = read_key_frame(self.folder/self.places[key.video], key)
         height, width = frame.shape[1:]
@@ -194,5 +196,5 @@ class DALY:
         small = to_uint8(resize(to_float(frame)[None], size).clamp(0, 1))[0]
         faces = self.found.get((key.video, str(key.frame)), torch.empty(0, 14))
         faces = faces*torch.tensor([size[1]/width, size[0]/height]).repeat(7)
-        boxes = key.boxes*torch.tensor([size[1], size[0]]).repeat(2)
-        return small, dict(boxes=boxes, labels=key.labels, **faces_in_frame(faces, size))
+        boxes = torch.from_numpy(key.boxes)*torch.tensor([size[1], size[0]]).repeat(2)
+        return small, dict(boxes=boxes, labels=torch.from_numpy(key.labels), **faces_in_frame(faces, size))

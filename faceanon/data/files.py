@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FACE_COLUMNS', 'INDEX_FORMAT', 'MIN_SCAN_SECONDS', 'MAX_ARRAY_BYTES', 'DataError', 'data_folder', 'read_lines',
-           'parse_fields', 'read_image', 'image_size', 'read_face_table', 'faces_in_frame', 'check_on_bad',
-           'warn_skipped', 'scan_index_path', 'scan_files', 'read_pickle']
+           'parse_fields', 'read_image', 'image_size', 'list_table_faces', 'read_face_table', 'faces_in_frame',
+           'check_on_bad', 'warn_skipped', 'scan_index_path', 'scan_files', 'read_pickle']
 
 # %% ../../nbs/1_data/04_files.ipynb #7e2af674
 import codecs
@@ -23,12 +23,11 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..atomic import atomic_write
@@ -89,8 +88,9 @@ def _opened(path:Path, use:Callable[[Image.Image], object]) -> object:
 
 def read_image(
     path:Path,                   # a JPEG or PNG
-) -> UInt8[Tensor, "3 h w"]:     # RGB, 0 to 255
+) -> UInt8[Any, "3 h w"]:        # RGB, 0 to 255
     "One picture, or DataError where it is missing, truncated, no picture, or larger than PIL thinks safe."
+    import torch
     return torch.from_numpy(_opened(path, lambda picture: np.array(picture.convert('RGB')))).permute(2, 0, 1)
 
 
@@ -110,11 +110,11 @@ FACE_COLUMNS = tuple('x y w h right_eye_x right_eye_y left_eye_x left_eye_y nose
                      'mouth_right_x mouth_right_y mouth_left_x mouth_left_y'.split())
 
 
-def read_face_table(
+def list_table_faces(
     path:Path,             # a `faces_yunet.csv`: the key's columns, a box, five landmarks, a score
     key:tuple[str, ...],   # the columns that say which picture a row belongs to
-) -> dict[tuple, Float[Tensor, "f 14"]]: # by key, rows [x1, y1, x2, y2, five (x, y)] in pixels, landmarks as above
-    "The stored face boxes and landmarks of a data set."
+) -> dict[tuple, list]:    # by key, rows [x1, y1, x2, y2, five (x, y)] in pixels, landmarks as above
+    "The stored face boxes and landmarks of a data set, as numbers."
     rows = csv.DictReader(read_lines(path, 'a table of faces, as check.write_face_table makes it'))
     missing = {*key, *FACE_COLUMNS} - {*(rows.fieldnames or ())}
     if missing: raise DataError(f"{path}: expected columns {sorted(missing)}, found {rows.fieldnames}")
@@ -126,14 +126,24 @@ def read_face_table(
         if not (all(map(math.isfinite, face)) and w > 0 and h > 0):
             raise DataError(f"{path}, line {number}: expected a box with an area and finite numbers, got {face}")
         found.setdefault(tuple(row[name] for name in key), []).append(face)
-    return {name: torch.tensor(faces) for name, faces in found.items()}
+    return found
+
+
+def read_face_table(
+    path:Path,             # as for `list_table_faces`
+    key:tuple[str, ...],   # likewise
+) -> dict[tuple, Float[Any, "f 14"]]: # tensors of its rows, by key
+    "The stored face boxes and landmarks of a data set."
+    import torch
+    return {name: torch.tensor(faces) for name, faces in list_table_faces(path, key).items()}
 
 # %% ../../nbs/1_data/04_files.ipynb #f680a199
 def faces_in_frame(
-    found:Float[Tensor, "f 14"],   # faces of a table, in pixels of the frame given: box and landmarks
+    found:Float[Any, "f 14"],      # faces of a table, in pixels of the frame given: box and landmarks
     size:tuple[int, int],          # (height, width) of that frame
-) -> dict[str, Tensor]:            # `faces`, `landmarks`, `ids`; faces outside the frame are left out
+) -> dict[str, Any]:               # `faces`, `landmarks`, `ids`; faces outside the frame are left out
     "The part of a target that a table of faces gives; `ids` are -1, for nobody is named."
+    import torch
     limit = torch.tensor([size[1], size[0]])
     tight = torch.cat([found[:, :2].floor(), found[:, 2:4].ceil()], 1).long().clamp(min=0).minimum(limit.repeat(2))
     inside = (tight[:, 2:] > tight[:, :2]).all(1)

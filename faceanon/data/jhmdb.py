@@ -11,16 +11,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from scipy.io import loadmat, whosmat
-from torch import Tensor
 
 from .files import (DataError, check_on_bad, data_folder, faces_in_frame, parse_fields, read_face_table,
                                  read_image, read_lines, read_pickle, scan_files, warn_skipped)
-from ..faces import resize, to_float, to_uint8
 from ..media_files import open_media
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #0b7c16e2
@@ -32,7 +30,7 @@ def _check_mask(path:Path, shape:tuple) -> None:
 
 def boxes_from_masks(
     path:Path,                     # a `puppet_mask.mat`: `part_mask`, (240, 320, t), not 0 on the person
-) -> Float[Tensor, "t 4"]:         # tight box of each frame, pixels of the 320x240 frame, x2 and y2 excluded
+) -> Float[Any, "t 4"]:            # tight box of each frame, pixels of the 320x240 frame, x2 and y2 excluded
     "JHMDB's action boxes."
     try:
         for name, shape, _ in whosmat(path):  # before anything large is unpacked
@@ -48,6 +46,7 @@ def boxes_from_masks(
     if len(empty): raise DataError(f"{path}: expected a person in every frame, frame {empty[0]} has an empty mask")
     ends = [(line.argmax(0), len(line) - line[::-1].argmax(0)) for line in (masks.any(0), masks.any(1))]
     (x1, x2), (y1, y2) = ends
+    import torch
     return torch.tensor(np.stack([x1, y1, x2, y2], 1), dtype=torch.float32)
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #e5fc6065
@@ -95,7 +94,7 @@ def read_jhmdb_split(
 def read_video(
     path:Path,                     # any video that PyAV opens
     most:int|None=None,            # stop after so many frames; None reads all
-) -> UInt8[Tensor, "t 3 h w"]:     # RGB, 0 to 255, in order of showing; fewer than `most` where the video ends
+) -> UInt8[Any, "t 3 h w"]:        # RGB, 0 to 255, in order of showing; fewer than `most` where the video ends
     "The frames of a video."
     import av  # only those who read videos need it
     frames = []
@@ -107,6 +106,7 @@ def read_video(
     except (av.error.FFmpegError, OSError, IndexError, ValueError) as e:
         raise DataError(f"{path}: expected a whole video, cannot read it ({e})") from e
     if not frames: raise DataError(f"{path}: expected a video, found no frame in it")
+    import torch
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
@@ -124,11 +124,12 @@ def list_frame_files(
 def read_clip(
     path:Path,                     # a video, or a folder of numbered pictures of one size
     most:int|None=None,            # as for `read_video`
-) -> UInt8[Tensor, "t 3 h w"]:     # RGB, 0 to 255
+) -> UInt8[Any, "t 3 h w"]:        # RGB, 0 to 255
     "The frames of a clip, however it is stored."
     if not path.is_dir(): return read_video(path, most)
     frames = {file: read_image(file) for file in list_frame_files(path)[:most]}
     if len({frame.shape for frame in frames.values()}) > 1: raise DataError(f"{path}: expected frames of one size")
+    import torch
     return torch.stack([*frames.values()])
 
 # %% ../../nbs/1_data/06_jhmdb.ipynb #0995311b
@@ -138,7 +139,7 @@ class Clip:
     action:str                   # the class, as its folder is called
     name:str                     # without `.avi`
     path:Path                    # the video, or the folder of its frames
-    boxes:Float[Tensor, "t 4"]   # the action's box in each frame, pixels of the 320x240 frame
+    boxes:Float[Any, "t 4"]      # the action's box in each frame, pixels of the 320x240 frame
 
 
 JHMDB_FOLDERS = ('ReCompress_Videos', 'Rename_Images', 'Frames')  # videos, or pictures; Frames is mmaction2's name
@@ -167,7 +168,7 @@ def _check_video(path:Path, found:int, size:tuple, wanted:int) -> None:
     if size != (240, 320): raise DataError(f"{path}: expected 320x240 pixels, got {size[1]}x{size[0]}")
 
 
-def _read_frames(path:Path, wanted:int) -> Tensor:
+def _read_frames(path:Path, wanted:int) -> Any:
     "The first frames of a clip."
     frames = read_clip(path, wanted)
     _check_video(path, len(frames), (*frames.shape[2:],), wanted)
@@ -196,6 +197,7 @@ def _whole_clips(folder:Path, kept:list, stored:str, on_bad:str, boxes_of:Callab
     warn_skipped('JHMDB', skipped, len(kept))
     bad = {name for name, _ in skipped}
     keys = {f'{action}/{name}': (action, name) for action, name in kept if f'{action}/{name}' not in bad}
+    import torch
     boxes = {key: torch.tensor(boxes[key]).float() for key in keys}
     return [Clip(*clip, folder/places[key], boxes[key]) for key, clip in keys.items()], skipped
 
@@ -206,31 +208,33 @@ class _ClipFrames:
 
     def __getitem__(self,
         index:int,                                         # of `items`
-    ) -> tuple[UInt8[Tensor, "3 h w"], dict[str, Tensor]]: # the frame, RGB, and its `target`
+    ) -> tuple[UInt8[Any, "3 h w"], dict[str, Any]]:       # the frame, RGB, and its `target`
         "Decode one frame; DataError for a damaged video."
         c, t = self.items[index]
         return self.shrink(_read_frames(self.clips[c].path, t + 1)[t:])[0], self.target(c, t)
 
     def clip(self,
         c:int,                                                     # of `clips`
-    ) -> tuple[UInt8[Tensor, "t 3 h w"], list[dict[str, Tensor]]]: # as many frames as masks, and a target each
+    ) -> tuple[UInt8[Any, "t 3 h w"], list[dict[str, Any]]]:       # as many frames as masks, and a target each
         "A whole clip, whatever `stride` is."
         clip = self.clips[c]
         frames = _read_frames(clip.path, len(clip.boxes))
         return self.shrink(frames), [self.target(c, t) for t in range(len(clip.boxes))]
 
     def shrink(self,
-        frames:UInt8[Tensor, "t 3 240 320"],  # as decoded
-    ) -> UInt8[Tensor, "t 3 h w"]:            # resized by the project's one resize
+        frames:UInt8[Any, "t 3 240 320"],     # as decoded
+    ) -> UInt8[Any, "t 3 h w"]:               # resized by the project's one resize
         "To the size asked for."
         if self.height == 240: return frames
+        from faceanon.faces import resize, to_float, to_uint8
         return to_uint8(resize(to_float(frames), (self.height, self.width)).clamp(0, 1))
 
     def target(self,
         c:int,                # of `clips`
         t:int,                # frame of the clip, from 0
-    ) -> dict[str, Tensor]:   # as above; one action box; every stored face; `ids` are -1, for nobody is named
+    ) -> dict[str, Any]:      # as above; one action box; every stored face; `ids` are -1, for nobody is named
         "What is known about a frame, in pixels of the frame given; nothing is decoded."
+        import torch
         clip, scale = self.clips[c], torch.tensor([self.width/320, self.height/240])
         faces = self.found.get((f'{clip.action}/{clip.name}', str(t)), torch.empty(0, 14))*scale.repeat(7)
         return dict(boxes=(clip.boxes[t]*scale.repeat(2))[None],

@@ -10,14 +10,12 @@ __all__ = ['read_lfw_people', 'find_lfw_images', 'face_table_name', 'lfw_key', '
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
 
 from .files import (DataError, check_on_bad, data_folder, image_size, parse_fields, read_face_table,
                                  read_image, read_lines, scan_files, warn_skipped)
-from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
 
 # %% ../../nbs/1_data/05_lfw.ipynb #b0ec7f5f
 def read_lfw_people(
@@ -130,8 +128,9 @@ class _LFWFiles:
 
     def landmarks(self,
         index:int,                 # of `pictures`
-    ) -> Float[Tensor, "5 2"]:     # x, y in pixels of the face that `self[index]` gives
+    ) -> Float[Any, "5 2"]:        # x, y in pixels of the face that `self[index]` gives
         "What alignment needs; the picture is not read."
+        from faceanon.faces import landmarks_in_crops
         return landmarks_in_crops(self.points[index][None], self.crops[index][None], self.face_size)[0]
 
 # %% ../../nbs/1_data/05_lfw.ipynb #dce26f6a
@@ -159,6 +158,9 @@ class LFW(_LFWFiles):
         self.people = [*dict(kept)]  # names, by identity
         place = {name: i for i, name in enumerate(self.people)}
         self.pictures = [(place[name], n) for name, n in kept]
+        import torch
+
+        from faceanon.faces import batch_boxes, enlarge_boxes
         rows = torch.stack([found[self.key(p),][0] for p in self.pictures])
         self.points = rows[:, 4:].unflatten(1, (5, 2))  # in pixels of the 250x250 picture
         self.crops = enlarge_boxes(batch_boxes([*rows[:, None, :4]]), pad, 250, 250)  # rows [item, x1, ...]
@@ -167,8 +169,11 @@ class LFW(_LFWFiles):
 
     def __getitem__(self,
         index:int,                            # of `pictures`
-    ) -> tuple[UInt8[Tensor, "3 s s"], int]:  # the face, RGB, and whose it is, a place in `people`
+    ) -> tuple[UInt8[Any, "3 s s"], int]:     # the face, RGB, and whose it is, a place in `people`
         "Read and cut one face; DataError for a damaged picture."
+        import torch
+
+        from faceanon.faces import crop_faces, to_float, to_uint8
         path = self.path(self.key(self.pictures[index]))
         picture = read_image(path)
         _check_lfw_size(path, picture.shape[2], picture.shape[1])
@@ -201,8 +206,8 @@ def read_lfw_pairs(
 @dataclass(frozen=True)
 class VerificationPairs:
     "Pairs of pictures, by fold."
-    rows:Int[Tensor, "m 3"]          # [i, j, same]: two items of the faces, and 1 where they show one person, else 0
-    folds:Int[Tensor, "m"]           # 0 to 9 in View 2, 0 in View 1
+    rows:Int[Any, "m 3"]             # [i, j, same]: two items of the faces, and 1 where they show one person, else 0
+    folds:Int[Any, "m"]              # 0 to 9 in View 2, 0 in View 1
     skipped:list[tuple[str, str]]    # (line, why)
 
 
@@ -223,12 +228,13 @@ def lfw_folds(
         else: rows.append([where[one], where[other], same, fold])
         if lost and on_bad == 'stop': raise DataError(why)
     warn_skipped('pairs of LFW', skipped, len(pairs))
+    import torch
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     return VerificationPairs(table[:, :3], table[:, 3], skipped)
 
 
 def lfw_pairs(
     faces:LFW,                # the test split with everybody in it; if it skipped pictures, their pairs are skipped
-) -> Int[Tensor, "m 3"]:      # rows [i, j, same]: two items of `faces`, and 1 where they show one person, else 0
+) -> Int[Any, "m 3"]:         # rows [i, j, same]: two items of `faces`, and 1 where they show one person, else 0
     "The pairs of View 1's test list."
     return lfw_folds(faces, 'pairsDevTest.txt', 'skip' if faces.skipped else 'stop').rows
