@@ -133,6 +133,26 @@ class _LFWFiles:
         from faceanon.faces import landmarks_in_crops
         return landmarks_in_crops(self.points[index][None], self.crops[index][None], self.face_size)[0]
 
+# %% ../../nbs/1_data/05_lfw.ipynb #lfwt0001
+def _places_of(
+    faces:list[Float[Any, "14"]],  # of a table
+    pad:float,                     # side of a crop over side of a box
+) -> tuple[Float[Any, "n 5 2"], Int[Any, "n 5"]]:  # landmarks, in pixels of the 250x250 picture; rows [item, x1, ...]
+    "What is needed to cut faces out."
+    import torch
+
+    from faceanon.faces import batch_boxes, enlarge_boxes
+    rows = torch.stack(faces)
+    return rows[:, 4:].unflatten(1, (5, 2)), enlarge_boxes(batch_boxes([*rows[:, None, :4]]), pad, 250, 250)
+
+
+def _cut_out(picture:UInt8[Any, "3 h w"], box:Int[Any, "4"], size:int) -> UInt8[Any, "3 s s"]:
+    "A face of a picture."
+    import torch
+
+    from faceanon.faces import crop_faces, to_float, to_uint8
+    return to_uint8(crop_faces(to_float(picture)[None], torch.cat([box.new_zeros(1), box])[None], size))[0]
+
 # %% ../../nbs/1_data/05_lfw.ipynb #dce26f6a
 class LFW(_LFWFiles):
     "Labeled Faces in the Wild, one split of View 1: item -> (face uint8 (3, S, S), identity from 0)."
@@ -158,12 +178,7 @@ class LFW(_LFWFiles):
         self.people = [*dict(kept)]  # names, by identity
         place = {name: i for i, name in enumerate(self.people)}
         self.pictures = [(place[name], n) for name, n in kept]
-        import torch
-
-        from faceanon.faces import batch_boxes, enlarge_boxes
-        rows = torch.stack([found[self.key(p),][0] for p in self.pictures])
-        self.points = rows[:, 4:].unflatten(1, (5, 2))  # in pixels of the 250x250 picture
-        self.crops = enlarge_boxes(batch_boxes([*rows[:, None, :4]]), pad, 250, 250)  # rows [item, x1, ...]
+        self.points, self.crops = _places_of([found[self.key(p),][0] for p in self.pictures], pad)
 
     def __len__(self): return len(self.pictures)
 
@@ -171,15 +186,10 @@ class LFW(_LFWFiles):
         index:int,                            # of `pictures`
     ) -> tuple[UInt8[Any, "3 s s"], int]:     # the face, RGB, and whose it is, a place in `people`
         "Read and cut one face; DataError for a damaged picture."
-        import torch
-
-        from faceanon.faces import crop_faces, to_float, to_uint8
         path = self.path(self.key(self.pictures[index]))
         picture = read_image(path)
         _check_lfw_size(path, picture.shape[2], picture.shape[1])
-        box = self.crops[index, 1:]
-        face = crop_faces(to_float(picture)[None], torch.cat([box.new_zeros(1), box])[None], self.face_size)
-        return to_uint8(face)[0], self.pictures[index][0]
+        return _cut_out(picture, self.crops[index, 1:], self.face_size), self.pictures[index][0]
 
 # %% ../../nbs/1_data/05_lfw.ipynb #f0595c97
 def read_lfw_pairs(
