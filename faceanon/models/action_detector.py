@@ -22,7 +22,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
-from .layers import check_range, conv_group_norm
+from .layers import check_range, conv_group_norm, with_quick_gradients
 from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #4988a4b3
@@ -223,7 +223,7 @@ def build_mobilenet(
 ) -> nn.Sequential:   # the nineteen blocks, random
     "MobileNetV2 to be filled or trained (Sandler et al. 2018)."
     norm = FrozenBatchNorm2d if trained else lambda channels: nn.GroupNorm(8, channels)
-    return mobilenet_v2(weights=None, norm_layer=norm).features
+    return with_quick_gradients(mobilenet_v2(weights=None, norm_layer=norm).features)
 
 def mobilenet_features(
     weights_path:Path|None,  # ImageNet weights, with torchvision's names or the older ones; None: random, GroupNorm

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..faces import align_faces, to_float, to_uint8
 from .discriminator import AngularClassifier, Recognizer, SphereFace20
+from .layers import DepthwiseConv2d, QuickPReLU
 from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/05_mobilefacenet.ipynb #f635e93b
@@ -28,8 +29,9 @@ class _ConvNormPReLU(nn.Module):
         groups:int=1,      # `channels_in` for a depthwise one
     ):
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel//2, groups=groups, bias=False)
-        self.bn, self.prelu = nn.BatchNorm2d(channels_out), nn.PReLU(channels_out)
+        self.conv = (nn.Conv2d(channels_in, channels_out, kernel, stride, kernel//2, bias=False) if groups == 1 else
+                     DepthwiseConv2d(channels_out, kernel, stride, kernel//2))
+        self.bn, self.prelu = nn.BatchNorm2d(channels_out), QuickPReLU(channels_out)
 
     def forward(self,
         x:Float[Tensor, "n c h w"],  # a map
@@ -98,8 +100,8 @@ class MobileFaceNet(nn.Module):
         self.conv_23, self.conv_3 = _Bottleneck(64, 64, 128, 2), _BottleneckStage(64, 128, 4)
         self.conv_34, self.conv_4 = _Bottleneck(64, 128, 256, 2), _BottleneckStage(128, 256, 6)
         self.conv_45, self.conv_5 = _Bottleneck(128, 128, 512, 2), _BottleneckStage(128, 256, 2)
-        self.sep, self.sep_bn, self.prelu = nn.Conv2d(128, 512, 1, bias=False), nn.BatchNorm2d(512), nn.PReLU(512)
-        self.GDC_dw, self.GDC_bn = nn.Conv2d(512, 512, 7, groups=512, bias=False), nn.BatchNorm2d(512)
+        self.sep, self.sep_bn, self.prelu = nn.Conv2d(128, 512, 1, bias=False), nn.BatchNorm2d(512), QuickPReLU(512)
+        self.GDC_dw, self.GDC_bn = DepthwiseConv2d(512, 7), nn.BatchNorm2d(512)
         self.features, self.last_bn = nn.Conv2d(512, 128, 1, bias=False), nn.BatchNorm2d(128)
 
     def embed(self,
