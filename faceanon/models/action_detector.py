@@ -7,7 +7,7 @@ __all__ = ['train_mode', 'ActionDetector', 'small_detector', 'resnet_detector', 
            'mobilenet_features', 'mobilenet_detector']
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #efc349ca
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +90,32 @@ def _head_logits(net:FasterRCNN, frames:Tensor, boxes:list[Tensor]) -> Tensor:
     pooled = heads.box_roi_pool(maps, [target['boxes'] for target in scaled], inside.image_sizes)
     return heads.box_predictor(heads.box_head(pooled))[0]
 
+# %% ../../nbs/2_method/03_action_detector.ipynb #adrow002
+def _sample_by_frame(sampler:Callable, seeds:list[int]) -> Callable:
+    "torchvision's sampler of proposals, each frame with its own seed; torch's stream is as before afterwards."
+    def sample(matched):
+        drawn = []
+        for rows, seed in zip(matched, seeds, strict=True):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                drawn.append(sampler([rows]))
+        positive, negative = zip(*drawn)
+        return [rows for rows, in positive], [rows for rows, in negative]
+    return sample
+
+@contextmanager
+def _seeded_proposals(net:FasterRCNN, targets:list[dict]) -> Iterator[None]:
+    "Inside, proposals are drawn by the `seed` of each target, where all have one."
+    seeds = [target['seed'] for target in targets if 'seed' in target]
+    if len(seeds) < len(targets): yield; return
+    parts = net.rpn, net.roi_heads
+    before = [part.fg_bg_sampler for part in parts]
+    try:
+        for part, sampler in zip(parts, before): part.fg_bg_sampler = _sample_by_frame(sampler, seeds)
+        with torch.random.fork_rng(): yield  # torchvision also draws one of the sizes, of which there is one
+    finally:
+        for part, sampler in zip(parts, before): part.fg_bg_sampler = sampler
+
 # %% ../../nbs/2_method/03_action_detector.ipynb #881b81b8
 class ActionDetector(nn.Module):
     "A: Faster R-CNN, asked for losses or for boxes (Sec. 3, detection loss)."
@@ -107,8 +133,8 @@ class ActionDetector(nn.Module):
         "The four losses of Faster R-CNN; their sum is L_action."
         _check_frames(frames)
         _check_targets(targets, len(frames), self.classes)
-        with train_mode([self.net, self.net.transform, *self.net.rpn.modules(), *self.net.roi_heads.modules()], True):
-            return self.net(list(frames), targets)
+        parts = [self.net, self.net.transform, *self.net.rpn.modules(), *self.net.roi_heads.modules()]
+        with train_mode(parts, True), _seeded_proposals(self.net, targets): return self.net(list(frames), targets)
 
     def classify_boxes(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]

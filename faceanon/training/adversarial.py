@@ -22,6 +22,7 @@ from .losses import (anneal_weight, check_finite, confusion_loss, detection_loss
                                       photorealistic_loss, rate_loss)
 from .players import Batch, Networks, TrainData, bf16_autocast, sample_batch, sample_faces
 from .supervised import identity_loss
+from .team import ALONE, Team, add_own_noise, average_gradients, average_row, places_of
 
 # %% ../../nbs/2_method/10_adversarial.ipynb #92de6d11
 @contextmanager
@@ -59,9 +60,12 @@ def update_d(
     ids:Int[Tensor, "n"],            # int64 identities in [0, C)
     cfg:TrainConfig,                 # reads `margin`
     step:int,                        # D's step, for the anneal
+    team:Team=ALONE,                 # whose part of a batch this is
 ) -> dict:                           # `loss_d` before the step; `rank1`: share of anonymized faces named rightly
     "max over D: name the original and the anonymized face alike (Sec. 3)."
-    with torch.no_grad(), bf16_autocast(faces.device): anonymized = nets.M(faces).float()
+    with torch.no_grad(), bf16_autocast(faces.device):
+        code = add_own_noise(nets.M, nets.M.mean_code(faces), *places_of(team, len(faces), faces.device))
+        anonymized = nets.M.decode(code).float()
     terms, hits = [], []
     for D in nets.D:
         clear, _ = identity_loss(D, faces, ids, cfg.margin, step)
@@ -72,6 +76,7 @@ def update_d(
     check_finite(dict(loss_d=loss))
     opt.zero_grad()
     loss.backward()
+    average_gradients(team, opt)
     opt.step()
     return dict(loss_d=loss.item()/len(nets.D), rank1=max(hits).item())
 
@@ -81,14 +86,18 @@ def update_r(
     opt:Adam,                        # over D's and R's parameters
     faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1]
     ids:Int[Tensor, "n"],            # int64 identities in [0, C)
+    team:Team=ALONE,                 # whose part of a batch this is
 ) -> dict:                           # `loss_r` before the step; `rank1_code`: share of codes named rightly
     "max over R: name the person from M's code (ours)."
-    with torch.no_grad(), bf16_autocast(faces.device): code = nets.M.encode(faces).float()
+    with torch.no_grad(), bf16_autocast(faces.device):
+        mean = nets.M.mean_code(faces)
+        code = add_own_noise(nets.M, mean, *places_of(team, len(faces), faces.device)).float()
     logits = nets.R(code)
     loss = nn.functional.cross_entropy(logits, ids)
     check_finite(dict(loss_r=loss))
     opt.zero_grad()
     loss.backward()
+    average_gradients(team, opt)
     opt.step()
     return dict(loss_r=loss.item(), rank1_code=(logits.argmax(1) == ids).float().mean().item())
 
@@ -122,7 +131,7 @@ def generator_losses(
     crops = crop_faces(batch.frames, batch.boxes, cfg.face_size)
     faces, count = torch.cat([batch.faces, crops]), len(batch.faces)
     with bf16_autocast(faces.device): mean = nets.M.mean_code(faces)
-    code = nets.M.add_noise(mean.float())
+    code = add_own_noise(nets.M, mean.float(), batch.places, batch.total)
     with bf16_autocast(faces.device): anonymized = nets.M.decode(code)
     anonymized = anonymized.float()
     changed = paste_faces(batch.frames, _scale_gradient(anonymized[count:], cfg.det_weight), batch.boxes)
@@ -131,7 +140,8 @@ def generator_losses(
                  loss_l1=photorealistic_loss(anonymized, faces, cfg.l1_weight))
     if cfg.code_adv_weight: terms['loss_code'] = cfg.code_adv_weight*confusion_loss(nets.R(code))
     if cfg.rate_weight: terms['loss_rate'] = cfg.rate_weight*rate_loss(mean.float(), cfg.m_noise)
-    return terms
+    over_faces = {'loss_l1', 'loss_code', 'loss_rate'} | ({'loss_adv'} if cfg.objective == 'confusion' else set())
+    return {name: batch.weight*term if name in over_faces else term for name, term in terms.items()}
 
 # %% ../../nbs/2_method/10_adversarial.ipynb #bfdced98
 def update_ma(
@@ -140,6 +150,7 @@ def update_ma(
     batch:Batch,      # faces with names, frames with actions
     cfg:TrainConfig,  # weights, objective, `decoder`
     step:int,         # D's step, for the anneal
+    team:Team=ALONE,  # whose part of a batch this is
 ) -> dict:            # the terms of `generator_losses` before the step
     "min over M and A: hide the name, keep the picture, keep the action (Sec. 3)."
     with frozen(nets.D), frozen(nets.R):
@@ -152,6 +163,7 @@ def update_ma(
         if rest:
             players = [p for p in (*nets.M.encoder_parameters(), *nets.A.parameters()) if p.requires_grad]
             torch.autograd.backward(sum(rest), inputs=players)
+    average_gradients(team, opt)
     for net in (nets.M, nets.A): nn.utils.clip_grad_norm_(net.parameters(), 5.)
     opt.step()
     return {name: term.item() for name, term in terms.items()}
@@ -186,6 +198,7 @@ def adversarial_steps(
     opts:tuple|None=None,                # as from `make_optimizers`; None: new ones
     start:int=0,                         # steps done already
     generator:torch.Generator|None=None, # of the draws; None: seeded by `cfg.seed`
+    team:Team=ALONE,                     # which shares each batch
 ) -> Iterator[dict]:                     # after each alternation: `step` and what the three updates answered
     "Alternate `update_d` and `update_ma` (Algorithm 1, first phase)."
     opt_d, opt_ma = opts or make_optimizers(nets, cfg)
@@ -193,14 +206,14 @@ def adversarial_steps(
     schedule = _rate_schedule(opt_ma, cfg, start)
     for net in (nets.M, nets.D, nets.A, nets.R): net.train()
     for step in range(cfg.d_warmup if not start else 0):
-        update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator), cfg, step)
+        update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
     for step in range(start, cfg.steps):
         if cfg.d_restart and step and step % cfg.d_restart == 0:
             reset_network(nets.D[step//cfg.d_restart % len(nets.D)], opt_d)
-        batch = sample_batch(data, cfg, generator)
+        batch = sample_batch(data, cfg, generator, team)
         for i, (faces, ids) in enumerate(batch.d_batches):
-            row = update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i)
-        for faces, ids in batch.r_batches: row |= update_r(nets, opt_d, faces, ids)
-        row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps)
+            row = update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i, team)
+        for faces, ids in batch.r_batches: row |= update_r(nets, opt_d, faces, ids, team)
+        row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)
         schedule.step()
-        yield dict(step=step) | row
+        yield dict(step=step) | average_row(team, row)

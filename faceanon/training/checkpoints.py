@@ -8,6 +8,7 @@ __all__ = ['flatten_optimizer', 'restore_optimizer', 'save_state', 'save_checkpo
 
 # %% ../../nbs/2_method/11_checkpoints.ipynb #3bb6df54
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..atomic import atomic_write
 from ..config import TrainConfig, translate_settings
 from .adversarial import adversarial_steps, make_optimizers
 from .players import Networks, TrainData
+from .team import ALONE, Team, average_statistics
 
 # %% ../../nbs/2_method/11_checkpoints.ipynb #30894c3f
 def flatten_optimizer(
@@ -138,6 +140,7 @@ def run_training(
     nets:Networks,     # fresh; filled from the checkpoint when there is one
     data:TrainData,    # as for `adversarial_steps`
     cfg:TrainConfig,   # as for `adversarial_steps`
+    team:Team=ALONE,   # which shares each batch; all see the same folder, the first one writes
 ) -> Iterator[dict]:   # the rows that were still to be done
     "`adversarial_steps`, with checkpoints, a log and exact resume."
     folder = Path(folder)
@@ -145,12 +148,15 @@ def run_training(
     last, log = folder/'last.safetensors', folder/'log.jsonl'
     opts, generator = make_optimizers(nets, cfg), torch.Generator().manual_seed(cfg.seed)
     start = load_checkpoint(last, nets, opts, generator, cfg) if last.exists() else 0
-    with atomic_write(log) as aside:
-        aside.write_text(''.join(json.dumps(row) + '\n' for row in read_log(log) if row['step'] < start))
-    with log.open('a') as out:
-        for row in adversarial_steps(nets, data, cfg, opts, start, generator):
+    if team.is_main:
+        with atomic_write(log) as aside:
+            aside.write_text(''.join(json.dumps(row) + '\n' for row in read_log(log) if row['step'] < start))
+    with (log if team.is_main else Path(os.devnull)).open('a') as out:
+        for row in adversarial_steps(nets, data, cfg, opts, start, generator, team):
             out.write(json.dumps(row) + '\n')
             out.flush()
             if (row['step'] + 1) % cfg.checkpoint_every == 0 or row['step'] + 1 == cfg.steps:
-                save_checkpoint(last, nets, opts, generator, cfg, row['step'] + 1)
+                average_statistics(team, list(vars(nets).values()))
+                if team.is_main: save_checkpoint(last, nets, opts, generator, cfg, row['step'] + 1)
+                team.wait()
             yield row

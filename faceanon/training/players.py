@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..faces import batch_boxes, enlarge_boxes, to_float
+from .team import ALONE, Team
 
 # %% ../../nbs/2_method/08_players.ipynb #ec524e9a
 @dataclass
@@ -48,16 +49,29 @@ class Batch:
     frames:Float[Tensor, "b 3 h w"]   # RGB in [0, 1]
     targets:list[dict]                # for A
     boxes:Int[Tensor, "k 5"]          # enlarged face boxes of these frames, rows `[frame, x1, y1, x2, y2]`
+    places:Int[Tensor, "m"]|None=None # where `faces`, then those in `boxes`, are in the whole batch; None: this is it
+    total:int=0                       # faces of the whole batch, with `places`
+    weight:float=1.                   # of a mean over these faces, so that processes add up to the whole batch
 
 # %% ../../nbs/2_method/08_players.ipynb #21572fba
 def sample_faces(
     data:TrainData,             # read
-    count:int,                  # how many
+    count:int,                  # how many, over all processes
     generator:torch.Generator,  # on the CPU, advanced
-) -> tuple:                     # `(count, 3, s, s)` float RGB in [0, 1], `(count,)` int64
+    team:Team=ALONE,            # which shares them
+) -> tuple:                     # `(count, 3, s, s)` float RGB in [0, 1], `(count,)` int64; of a team, the own ones
     "Face pictures with their names, at random."
-    rows = torch.randint(len(data.faces), (count,), generator=generator).to(data.faces.device)
+    rows = torch.randint(len(data.faces), (count,), generator=generator)[team.own_rows(count)].to(data.faces.device)
     return to_float(data.faces[rows]), data.ids[rows]
+
+def _load_frames(data:TrainData, rows:list[int], pad:float) -> tuple:
+    "These frames as floats, their targets, their enlarged face boxes."
+    targets = [data.targets[i] for i in rows]
+    boxes = enlarge_boxes(batch_boxes([t['faces'] for t in targets]), pad, *data.frames.shape[-2:])
+    return to_float(data.frames[rows]), targets, boxes
+
+def _frame_rows(data:TrainData, count:int, generator:torch.Generator) -> list[int]:
+    return torch.randint(len(data.frames), (count,), generator=generator).tolist()
 
 def sample_frames(
     data:TrainData,             # read
@@ -66,21 +80,40 @@ def sample_frames(
     generator:torch.Generator,  # on the CPU, advanced
 ) -> tuple:                     # `(count, 3, h, w)` float RGB in [0, 1], targets, enlarged face boxes `(k, 5)`
     "Frames with their actions and all their faces, at random."
-    rows = torch.randint(len(data.frames), (count,), generator=generator).tolist()
-    targets = [data.targets[i] for i in rows]
-    boxes = enlarge_boxes(batch_boxes([t['faces'] for t in targets]), pad, *data.frames.shape[-2:])
-    return to_float(data.frames[rows]), targets, boxes
+    return _load_frames(data, _frame_rows(data, count, generator), pad)
+
+# %% ../../nbs/2_method/08_players.ipynb #pla00002
+def _own_frames(
+    data:TrainData,             # read
+    cfg:TrainConfig,            # batch sizes, `pad`
+    generator:torch.Generator,  # on the CPU, advanced
+    team:Team,                  # with an accelerator
+) -> tuple:                     # frames, targets with seeds, boxes; places of all faces, how many there are, weight
+    "The own frames of a batch, and where their faces are in it."
+    rows, first = _frame_rows(data, cfg.batch_frames, generator), torch.randint(2**40, (), generator=generator).item()
+    mine = range(cfg.batch_frames)[team.own_rows(cfg.batch_frames)]
+    frames, targets, boxes = _load_frames(data, [rows[i] for i in mine], cfg.pad)
+    held = [len(data.targets[i]['faces']) for i in rows]
+    starts = [cfg.batch_faces + sum(held[:i]) for i in range(len(held))]
+    named = range(cfg.batch_faces)[team.own_rows(cfg.batch_faces)]
+    places = [*named, *(starts[i] + j for i in mine for j in range(held[i]))]
+    total = cfg.batch_faces + sum(held)
+    targets = [dict(t, seed=first + i) for i, t in zip(mine, targets)]
+    return (frames, targets, boxes, torch.tensor(places, device=data.faces.device), total,
+            len(places)*team.count/total)
 
 def sample_batch(
     data:TrainData,             # read
     cfg:TrainConfig,            # batch sizes, `d_steps`, `pad`
     generator:torch.Generator,  # on the CPU, advanced
-) -> Batch:                     # all at random
+    team:Team=ALONE,            # which shares it
+) -> Batch:                     # all at random; of a team, the own part
     "What one alternation sees."
-    fresh, codes = ([sample_faces(data, cfg.batch_faces, generator) for _ in range(steps)]
+    fresh, codes = ([sample_faces(data, cfg.batch_faces, generator, team) for _ in range(steps)]
                     for steps in (cfg.d_steps, cfg.r_steps))
-    return Batch(fresh, codes, *sample_faces(data, cfg.batch_faces, generator),
-                 *sample_frames(data, cfg.batch_frames, cfg.pad, generator))
+    named = sample_faces(data, cfg.batch_faces, generator, team)
+    if team.accelerator: return Batch(fresh, codes, *named, *_own_frames(data, cfg, generator, team))
+    return Batch(fresh, codes, *named, *sample_frames(data, cfg.batch_frames, cfg.pad, generator))
 
 # %% ../../nbs/2_method/08_players.ipynb #fad179f1
 def bf16_autocast(
