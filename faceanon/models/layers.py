@@ -72,6 +72,7 @@ class _DepthwiseGradient(torch.autograd.Function):
             (*ctx.needs_input_grad[:2], False))
         return dx if dx is None else dx.to(x.dtype), dw if dw is None else dw.to(weight.dtype), None, None
 
+# %% ../../nbs/2_method/12_layers.ipynb #lay00026
 class DepthwiseConv2d(nn.Conv2d):
     "A depthwise convolution without bias; with a stride or a large kernel its gradient is computed in float32."
     def __init__(self,

@@ -54,6 +54,7 @@ class Team:
         "Nobody goes on alone."
         if self.accelerator: self.accelerator.wait_for_everyone()
 
+# %% ../../nbs/2_method/35_team.ipynb #team0014
 def join_team() -> Team: # ImportError without `faceanon[accelerate]`
     "The team that `accelerate launch` started; a team of one where it did not."
     from accelerate import Accelerator
