@@ -8,6 +8,7 @@ __all__ = ['plot_growth', 'plot_queue']
 # %% ../../nbs/5_play/26_capacity.ipynb #cap00003
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 # %% ../../nbs/5_play/26_capacity.ipynb #cap00004
 def plot_growth(
@@ -20,6 +21,8 @@ def plot_growth(
         x = [row['x'] for row in rows]
         ax.loglog(x, [row['seconds'] for row in rows], 'o-', color='black', label='seconds', markersize=4)
         ax.loglog(x, [row['mb'] for row in rows], 's--', color='tab:orange', label='MB', markersize=4)
+        ax.set_xticks(x, [f'{n:.2g}M' if (n := value/1e6) >= .05 else f'{value:,}' for value in x], fontsize=7)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         slopes = exponents[over]
         ax.set(xlabel=over, title=f"seconds {slopes['seconds']:+.2f}, MB {slopes['mb']:+.2f}")
         ax.title.set_fontsize(9)
