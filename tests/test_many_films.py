@@ -307,6 +307,7 @@ def test_a_killed_shard_repeats_nothing_finished_and_loses_nothing(place, plans,
 def ray(plans, monkeypatch):
     "A cluster of this machine with two processors."
     monkeypatch.setenv('RAY_AUTH_MODE', 'disabled')  # else a token is written to the home folder
+    monkeypatch.setenv('RAY_worker_niceness', '0')  # else anything else on the machine comes first
     ray = pytest.importorskip('ray', reason="needs Ray: pip install 'faceanon[ray]'")
     for _ in range(3):
         with suppress(Exception):
