@@ -8,7 +8,7 @@ __all__ = ['train_mode', 'ActionDetector', 'small_detector', 'resnet_detector', 
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #efc349ca
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 import torch
@@ -91,12 +91,16 @@ def _head_logits(net:FasterRCNN, frames:Tensor, boxes:list[Tensor]) -> Tensor:
     return heads.box_predictor(heads.box_head(pooled))[0]
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #adrow002
+def _own_stream(device:torch.device) -> AbstractContextManager:
+    "torch's streams are as before afterwards; of several GPUs only this one's is touched."
+    return torch.random.fork_rng([device] if device.type == 'cuda' else [])
+
 def _sample_by_frame(sampler:Callable, seeds:list[int]) -> Callable:
-    "torchvision's sampler of proposals, each frame with its own seed; torch's stream is as before afterwards."
+    "torchvision's sampler of proposals, each frame with its own seed."
     def sample(matched):
         drawn = []
         for rows, seed in zip(matched, seeds, strict=True):
-            with torch.random.fork_rng():
+            with _own_stream(rows.device):
                 torch.manual_seed(seed)
                 drawn.append(sampler([rows]))
         positive, negative = zip(*drawn)
@@ -112,7 +116,7 @@ def _seeded_proposals(net:FasterRCNN, targets:list[dict]) -> Iterator[None]:
     before = [part.fg_bg_sampler for part in parts]
     try:
         for part, sampler in zip(parts, before): part.fg_bg_sampler = _sample_by_frame(sampler, seeds)
-        with torch.random.fork_rng(): yield  # torchvision also draws one of the sizes, of which there is one
+        with _own_stream(targets[0]['boxes'].device): yield  # torchvision draws a size too, of which there is one
     finally:
         for part, sampler in zip(parts, before): part.fg_bg_sampler = sampler
 
