@@ -163,7 +163,7 @@ def _photo_lines(
     return '\n'.join((
         f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(rows, 1)} % by "
         f"one photograph and {read(rows, None)} % by {pictures:.0f}, each published five times {read(rows, 1, 5)} "
-        f"and {read(rows, None, 5)} %: the worst of all ways tried. Rank-1 is at most {_span([named])} % (chance "
+        f"and {read(rows, None, 5)} %: the worst of the judge's ways. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
