@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
+from faceanon.models import anonymizer
 from faceanon.models.action_detector import resnet_detector, small_detector, train_mode
 from faceanon.models.anonymizer import (
     Anonymizer,

@@ -137,6 +137,17 @@ def many_table(
     return markdown_table(['attacker on M, ours', 'EER (%)', 'rank-1 (%)'], [
         [r['attacker'], cell(r, 'eer', 1), cell(r, 'rank1', 1)] for r in rows if r['data'] == 'world'])
 
+def _second_attack_table(
+    rows:Sequence[dict],  # of the second attack
+) -> str:                 # markdown
+    "What closed-form readers tell from photographs of the M that draws heads."
+    def interval(r): return f" [{100*r['eer_low']:.1f}, {100*r['eer_high']:.1f}]" if 'eer_low' in r else ''
+    def named(r): return f", rank-1 {100*r['rank1']:.0f}" if 'rank1' in r else ''
+    return markdown_table(['reader', 'people', 'pictures', 'releases', 'EER (%)'], [
+        [r['attacker'], *(f'{r[key]}' for key in ('people', 'pictures', 'releases')),
+         f"{100*r['eer']:.1f}{interval(r)}{named(r)}"]
+        for r in rows])
+
 # %% ../../nbs/5_play/05_tables.ipynb #tables15
 def _worst(
     rows:Sequence[dict],  # `eer` as a fraction
@@ -294,7 +305,7 @@ def _times_table(
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables24
 TABLE_SOURCES = ('fig5_tradeoff', 'tab2_attackers', 'real_tradeoff', 'real_longer', 'outside', 'times',
-                 'world_drawn', 'world_judge', 'unmet', 'photo_drawn', 'photo_judge')
+                 'world_drawn', 'world_judge', 'unmet', 'photo_drawn', 'photo_judge', 'second_attack')
 TABLE_PAGES = ('README.md', 'faceanon/weights/README.md')
 _MARKED = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=\n<!-- end -->)', re.DOTALL)
 
@@ -317,6 +328,7 @@ def all_tables(
         drawn=_drawn_line(judged, drawn['rows'], files['unmet']['rows']),
         drawn_attackers=_drawn_attackers_table(drawn['rows'], drawn['chance_rank1']),
         drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']),
+        second_attack=_second_attack_table(files['second_attack']['rows']),
         photo_judge=_photo_judge_table(files['photo_drawn']['judge']),
         photo_costs=_photo_costs_table(files['photo_drawn']['rows']))
 
