@@ -1,5 +1,4 @@
 "Many films: shares of a list, records, processes, Ray. What is finished is never done twice, and nothing is lost."
-import io
 import json
 import os
 import random
@@ -12,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from test_cli import FindBright, bright, no_traceback, picture, place, tree, typed, video  # noqa: F401 (a fixture)
@@ -93,7 +90,11 @@ def films(place, count=4):  # noqa: F811
     assert done.exit_code == 0, done.output
 
 
-def many(*more): return no_traceback(typed('in', '-o', 'out', '--manifest', 'films.jsonl', *more))
+# libx264 writes other bytes in 1 of 500 runs, one thread or two, unless its macroblock tree is off.
+SAME_BYTES = ('--codec', 'mpeg4')
+
+
+def many(*more): return no_traceback(typed('in', '-o', 'out', '--manifest', 'films.jsonl', *SAME_BYTES, *more))
 
 
 def report(code=0):
@@ -103,19 +104,6 @@ def report(code=0):
 
 
 def content(folder): return {name: (folder/name).read_bytes() for name in tree(folder) if '.faceanon' not in name}
-
-
-def frames(film):
-    with av.open(io.BytesIO(film)) as opened: return [f.to_ndarray(format='rgb24') for f in opened.decode(video=0)]
-
-
-def assert_same(ours, theirs):
-    "Lists and pictures to the byte. Films by their frames: threads of x264 may quantise a block another way."
-    films = {name for name in theirs if name.endswith('.mp4')}
-    assert {k: v for k, v in ours.items() if k not in films} == {k: v for k, v in theirs.items() if k not in films}
-    for name in films:
-        pairs = zip(frames(ours[name]), frames(theirs[name]), strict=True)
-        assert max(np.abs(a.astype(int) - b).mean() for a, b in pairs) < 2, name
 
 
 def all_hidden(folder, names):
@@ -156,13 +144,13 @@ def test_a_manifest_tells_size_length_and_content(place):  # noqa: F811
 
 def test_two_shards_share_a_folder_and_a_second_run_does_nothing(place, plans, here):  # noqa: F811
     films(place)
-    assert typed('in', '-o', 'plain').exit_code == 0
+    assert typed('in', '-o', 'plain', *SAME_BYTES).exit_code == 0
     assert many('--shard', '2/2').exit_code == 0
     half = begun(plans)
     assert report(1) and 0 < len(half) < 5
     assert many('--shard', '1/2').exit_code == 0
     assert sorted(begun(plans)) == ['0.mp4', '1.mp4', '2.mp4', '3.mp4', 'p.png']
-    assert_same(content(place/'out'), content(place/'plain'))
+    assert content(place/'out') == content(place/'plain')
     all_hidden(place/'out', [name for name in content(place/'out') if not name.endswith('.jsonl')])
     states = report()
     assert {row['state'] for row in states.values()} == {'done'} and states['p.png']['faces'] == 1
@@ -229,8 +217,7 @@ def test_a_result_whose_record_was_not_written_is_made_again(place, plans, here)
     before, path = content(place/'out'), record_path(place/'out', 'x/0.mp4')
     path.write_text(path.read_text().replace('"done"', '"begun"'))
     assert report(1)['x/0.mp4']['state'] == 'begun'
-    assert many().exit_code == 0 and begun(plans).count('0.mp4') == 2
-    assert_same(content(place/'out'), before)
+    assert many().exit_code == 0 and content(place/'out') == before and begun(plans).count('0.mp4') == 2
     assert report()['x/0.mp4']['attempts'] == 2
 
 
@@ -274,12 +261,12 @@ def test_options_that_do_not_fit_begin_nothing(place, plans, here, words):  # no
 
 def test_two_processes_write_the_same_bytes_as_one_and_a_crash_ends_one_film(place, plans):  # noqa: F811
     films(place)
-    assert typed('in', '-o', 'plain').exit_code == 0
+    assert typed('in', '-o', 'plain', *SAME_BYTES).exit_code == 0
     (plans/'1.mp4.crash').touch()
-    result = no_traceback(typed('in', '-o', 'out', '--jobs', '2'))
+    result = no_traceback(typed('in', '-o', 'out', *SAME_BYTES, '--jobs', '2'))
     assert result.exit_code == 1 and result.output.count('FAILED') == 1 and 'SIGSEGV' in result.output
     plain = content(place/'plain')
-    assert_same(content(place/'out'), {k: v for k, v in plain.items() if '1.mp4' not in k})
+    assert content(place/'out') == {k: v for k, v in plain.items() if '1.mp4' not in k}
     all_hidden(place/'out', ['p.png', 'x/0.mp4', 'x/2.mp4', 'x/3.mp4'])
 
 
@@ -289,7 +276,7 @@ def run_apart(code):
 
 SHARD = ("from faceanon.video import many_films; import test_many_films as t; from faceanon import cli\n"
          "many_films.start_session = t.watched_session\n"
-         "cli.app(['anonymize', 'in', '-o', 'out', '--manifest', 'films.jsonl'])")
+         "cli.app(['anonymize', 'in', '-o', 'out', '--manifest', 'films.jsonl', *t.SAME_BYTES])")
 
 
 def gone(pid):
@@ -366,7 +353,7 @@ def test_ray_begins_the_task_of_a_killed_worker_again_and_no_other(plans, ray):
 
 def test_ray_writes_the_same_bytes_and_a_killed_worker_loses_and_repeats_nothing(place, plans, ray):  # noqa: F811
     films(place)
-    assert typed('in', '-o', 'plain').exit_code == 0
+    assert typed('in', '-o', 'plain', *SAME_BYTES).exit_code == 0
     (plans/'1.mp4.block').touch()
     def kill_once():
         blocked = plans/'1.mp4.blocked'
@@ -379,7 +366,7 @@ def test_ray_writes_the_same_bytes_and_a_killed_worker_loses_and_repeats_nothing
     result = many('--engine', 'ray', '--jobs', '2')
     killer.join()
     assert result.exit_code == 0, result.output
-    assert_same(content(place/'out'), content(place/'plain'))
+    assert content(place/'out') == content(place/'plain')
     assert sorted(ended(plans)) == ['0.mp4', '1.mp4', '2.mp4', '3.mp4', 'p.png'], "each finished once"
     assert read_record(place/'out', 'x/1.mp4').attempts == 2
     assert {row['state'] for row in report().values()} == {'done'}
