@@ -65,13 +65,13 @@ def measure_pass(
 def _defer_signals() -> Iterator[None]:   # nothing
     "Ctrl-C and SIGTERM wait until the block ends: raised inside a thread's lock, they would leave it locked."
     main, caught = threading.current_thread() is threading.main_thread(), []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT) if main}
     before = {number: was for number, was in before.items() if was is not None}  # None: not Python's
     try:
         for number in before: signal.signal(number, lambda which, _: caught.append(which))
         yield
     finally:
-        for number, was in before.items(): signal.signal(number, was)
+        for number, was in before.items(): signal.signal(number, was)  # Ctrl-C last: its error must not stop this loop
         for number in caught: before[number](number, None) if callable(before[number]) else signal.raise_signal(number)
 
 
