@@ -28,15 +28,14 @@ def _whole_side(start:int, end:int, cut_start:bool, cut_end:bool, length:int) ->
     return start - before, end + missing - before
 
 
-def _whole_box(box:list[int], height:int, width:int) -> tuple[int, int, int, int]|None:
-    "A box before the border cut it; None: it was cut in both directions. A whole picture is a box."
+def _whole_box(box:list[int], height:int, width:int) -> tuple[tuple[int, int, int, int], bool]:
+    "The least box that the border may have cut, and was it cut in both directions? A whole picture is a box."
     x1, y1, x2, y2 = box
     left, top, right, bottom = x1 <= 0, y1 <= 0, x2 >= width, y2 >= height
-    if left and top and right and bottom: return x1, y1, x2, y2
-    if (left or right) and (top or bottom): return None
+    if left and top and right and bottom: return (x1, y1, x2, y2), False
     x1, x2 = _whole_side(x1, x2, left, right, round((y2 - y1)*_ASPECT))
     y1, y2 = _whole_side(y1, y2, top, bottom, round((x2 - x1)/_ASPECT))
-    return x1, y1, x2, y2
+    return (x1, y1, x2, y2), (left or right) and (top or bottom)
 
 # %% ../../nbs/2_method/34_head_drawing.ipynb #hdr00008
 def _mask_at(
@@ -69,11 +68,11 @@ def draw_in_picture(
     boxes:Int[np.ndarray, "n 4"],         # x1, y1, x2, y2 inside the picture: detected boxes enlarged `HEAD_BOX` times
     draw:Callable,                        # a face `(1, 3, 128, 128)` in [0, 1] -> a head of this shape, and its mask
 ) -> Float[np.ndarray, "h w 3"]:          # a copy, float32
-    "Draw a head over every face, or blur it where none can be drawn."
+    "Draw a head over every face, or one colour over a speck."
     out = picture.astype(np.float32)
     for box in boxes.tolist():
         x1, y1, x2, y2 = box
-        whole, speck = _whole_box(box, *out.shape[:2]), min(x2 - x1, y2 - y1) < _LEAST_BOX
-        if whole and not speck: _draw_head(out, whole, draw)
-        else: out[y1:y2, x1:x2] = blur_face(out[y1:y2, x1:x2], 1 if speck else _BLUR)
+        (whole, corner), speck = _whole_box(box, *out.shape[:2]), min(x2 - x1, y2 - y1) < _LEAST_BOX
+        if speck or corner: out[y1:y2, x1:x2] = blur_face(out[y1:y2, x1:x2], 1 if speck else _BLUR)
+        if not speck: _draw_head(out, whole, draw)
     return out

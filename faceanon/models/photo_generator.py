@@ -359,7 +359,7 @@ def draw_heads(
     M:PhotoAnonymizer,                # in evaluation mode
     key:int|None=None,                # of one person's noise, in [0, 2**63), to be kept secret; None: fresh each time
 ) -> Float[Tensor, "b 3 h w"]:        # a copy, without gradient
-    "Draw a nobody over every face, or blur it where none can be drawn."
+    "Draw a nobody over every face, or one colour over a speck."
     check_images(frames, 'frames')
     check_boxes(boxes, *frames.shape[2:], len(frames))
     draw = partial(draw_in_picture, draw=partial(_head_over, M=M, key=key))
