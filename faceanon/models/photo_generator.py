@@ -313,7 +313,7 @@ class PhotoAnonymizer(_PhotoCode):
         check_code_rows(code, self.arguments['dims'] + 4)
         heads = _exposed(self.generator(code[:, :-4]))
         wanted = _moved(code.new_tensor(_MEAN_HEAD), _from_four(code[:, -4:]))
-        return _placed(heads, _bounded_similarity(self.landmarks(heads), wanted))
+        return _placed(heads, _bounded_similarity(self.landmarks(heads), wanted).detach())  # nothing learns to move
 
     def blend(self,
         heads:Float[Tensor, "n 4 96 96"],  # from `decode`
