@@ -131,9 +131,9 @@ def test_weights_in_both_forms_are_read(tmp_path, new):
     assert all(np.array_equal(v, odd[k].detach().float()) for k, v in read_weight_arrays(path).items())
 
 
-@pytest.mark.parametrize('first, shape, strides', [(3, (2,), (1,)), (0, (2,), (4,)), (0, (5,), (0,)),
-                                                   (0, (10**9, 0, 7), (1, 1, 1)), (-1, (2,), (1,)), (1, (-2,), (1,)), (1, (2,), (-2,)),
-                                                   (0, (2, 2), (1,)), (2**62, (1,), (1,)), (0, (1.,), (1,))])
+@pytest.mark.parametrize('first, shape, strides', [
+    (3, (2,), (1,)), (0, (2,), (4,)), (0, (5,), (0,)), (0, (10**9, 0, 7), (1, 1, 1)), (-1, (2,), (1,)),
+    (1, (-2,), (1,)), (1, (2,), (-2,)), (0, (2, 2), (1,)), (2**62, (1,), (1,)), (0, (1.,), (1,))])
 def test_a_tensor_reaches_no_further_than_its_storage(first, shape, strides):
     four = np.arange(4, dtype=np.float32)
     place = _TensorPlace(_StorageName('Float', '0', 4), first, shape, strides)

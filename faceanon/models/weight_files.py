@@ -66,7 +66,7 @@ def _check_file(
     with path.open('rb') as file:
         for _ in range(5): _check_operations(pickletools.genops(file))
 
-
+# %% ../../nbs/2_method/11_weight_files.ipynb #wf000014
 def _read_by_name(
     path:str|Path,   # written by `torch.save`
     read:Callable,   # path -> what the file holds; may raise anything
@@ -153,7 +153,7 @@ def _storages_in_a_row(path:Path) -> tuple[object, Callable]:
         begin += 8 + int.from_bytes(content[begin:begin + 8], 'little')*sizes[key]
     return said, lambda one: content[starts[one.key]:]
 
-
+# %% ../../nbs/2_method/11_weight_files.ipynb #wf000015
 def _as_array(place:_TensorPlace, numbers:memoryview|bytes) -> np.ndarray:
     "A tensor as a view of its storage; it must lie inside."
     storage, first, shape, strides = place
