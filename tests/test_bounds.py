@@ -6,6 +6,7 @@ import time
 import zipfile
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,7 +15,8 @@ from faceanon.models.action_detector import build_mobilenet, mobilenet_features
 from faceanon.models.anonymizer import Anonymizer, PaperGenerator, load_anonymizer, save_anonymizer
 from faceanon.models.finder_calls import MAX_FACES
 from faceanon.models.mobilefacenet import MobileFaceNet, load_mobilefacenet
-from faceanon.models.weight_files import read_state_dict
+from faceanon.models.recognizer_graph import load_recognizer
+from faceanon.models.weight_files import _as_array, _StorageName, _TensorPlace, read_state_dict, read_weight_arrays
 from faceanon.video import commands, face_list
 from faceanon.video.face_list import read_sidecar, write_sidecar
 from faceanon.video.tracking import FrameFaces, TrackedFace
@@ -101,7 +103,7 @@ BOMBS = {
 def test_pickles_that_hang_or_do_more_than_load(tmp_path, name, form):
     path = tmp_path/'weights.pth'
     path.write_bytes(form(BOMBS[name]))
-    for read in (read_state_dict, load_mobilefacenet, mobilenet_features):
+    for read in (read_state_dict, read_weight_arrays, load_mobilefacenet, load_recognizer, mobilenet_features):
         with at_once(10), pytest.raises(ValueError, match='weights.pth'): read(path)
 
 
@@ -109,6 +111,7 @@ def test_an_archive_that_unfolds_is_refused(tmp_path):
     path = tmp_path/'weights.pth'
     path.write_bytes(zipped(pickle.dumps({}, 2), zipfile.ZIP_DEFLATED, [('archive/data/0', bytes(10**7))]))
     with at_once(), pytest.raises(ValueError, match='compressed or overlap'): read_state_dict(path)
+    with at_once(), pytest.raises(ValueError, match='compressed or overlap'): read_weight_arrays(path)
 
 
 @pytest.mark.parametrize('new', [True, False])
@@ -125,6 +128,38 @@ def test_weights_in_both_forms_are_read(tmp_path, new):
                yes=torch.tensor([True]), learned=torch.nn.Parameter(torch.ones(2, 2)), shared=faces, again=faces)
     torch.save(odd, path, _use_new_zipfile_serialization=new)
     assert all(torch.equal(v, odd[k]) for k, v in read_state_dict(path).items())
+    assert all(np.array_equal(v, odd[k].detach().float()) for k, v in read_weight_arrays(path).items())
+
+
+@pytest.mark.parametrize('first, shape, strides', [
+    (3, (2,), (1,)), (0, (2,), (4,)), (0, (5,), (0,)), (0, (10**9, 0, 7), (1, 1, 1)), (-1, (2,), (1,)),
+    (1, (-2,), (1,)), (1, (2,), (-2,)), (0, (2, 2), (1,)), (2**62, (1,), (1,)), (0, (1.,), (1,))])
+def test_a_tensor_reaches_no_further_than_its_storage(first, shape, strides):
+    four = np.arange(4, dtype=np.float32)
+    place = _TensorPlace(_StorageName('Float', '0', 4), first, shape, strides)
+    if 0 in shape: assert _as_array(place, four.tobytes()).size == 0
+    else:
+        with pytest.raises((ValueError, TypeError, OverflowError)): _as_array(place, four.tobytes())
+    for count in (5, -1, 2**40):
+        place = _TensorPlace(_StorageName('Float', '0', count), 0, (2,), (1,))
+        with pytest.raises(ValueError): _as_array(place, four.tobytes())
+
+
+def test_a_file_that_ends_as_an_archive_is_what_it_begins_as(tmp_path):
+    path, kept = tmp_path/'weights.pth', torch.arange(3.)
+    torch.save(dict(kept=kept), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes() + zipped(BOMBS['by memory']))
+    assert zipfile.is_zipfile(path)
+    with at_once(): assert read_weight_arrays(path)['kept'].tolist() == kept.tolist()
+
+
+def test_the_state_of_an_object_is_not_set(tmp_path):
+    "`collections OrderedDict`, its state set to a dict: its class is shared by all."
+    path = tmp_path/'weights.pth'
+    path.write_bytes(zipped(b'\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aK\x01sb.'))
+    assert read_weight_arrays(path) == {}
+    path.write_bytes(zipped(b'\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.'))
+    with pytest.raises(ValueError, match='weights.pth'): read_weight_arrays(path)
 
 
 ABOUT = dict(video='v.mp4', width=640, height=360, detector='d', enlarge=1.)

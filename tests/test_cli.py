@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from faceanon import cli, config
-from faceanon.models import face_detectors, mobilefacenet
+from faceanon.models import face_detectors
 from faceanon.models.face_detectors import Detections
 from faceanon.models.released import released_anonymizers
 from faceanon.video import audit_files, commands, selection
@@ -505,9 +505,9 @@ def person(monkeypatch, same):
         calls = 0
         def embed(self, faces):
             self.calls += 1
-            return torch.eye(2)[[0 if same or self.calls % 2 == 0 else 1]*len(faces)]
+            return np.eye(2)[[0 if same or self.calls % 2 == 0 else 1]*len(faces)]
     monkeypatch.setattr(selection, 'CenterFace', WithPoints)
-    monkeypatch.setattr(mobilefacenet, 'load_mobilefacenet', lambda path: Recogniser())
+    monkeypatch.setattr(selection, 'load_recognizer', lambda path: Recogniser())
 
 
 @pytest.mark.parametrize('option, same, hidden', [('--keep', True, False), ('--keep', False, True),

@@ -6,11 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
 from faceanon.data.files import FACE_COLUMNS
 from faceanon.models.anonymizer import Anonymizer, save_anonymizer
+from faceanon.models.face_detectors import CenterFace
+from faceanon.models.mobilefacenet import MobileFaceNet
+from faceanon.pixels import align_pixels
 from faceanon.video.image_files import read_image_file
 from faceanon.video.reading import read_video_frames, upright_frame
 
@@ -159,6 +163,60 @@ def test_the_m_of_drawn_faces_changes_a_picture(tmp_path):
     pixels = read_image_file(tmp_path/'out.png').frames[0].colours
     assert np.abs(in_face(pixels) - in_face(portrait())).mean() > 12
     assert (pixels[:, :40] == portrait()[:, :40]).all()
+
+
+def aligned(pixels):
+    "The face of a picture as a recogniser wants it, a tensor."
+    points, = CenterFace().detect_uint8(pixels[None]).landmarks
+    return torch.from_numpy(align_pixels(pixels, points, (112, 112)).transpose(2, 0, 1)[None]/255)
+
+
+@pytest.fixture(params=[True, False], ids=['archive', 'older form'])
+def recogniser(request, tmp_path):
+    "A file of weights to which the portrait and its mirror image are two people, as unlike as can be."
+    net = MobileFaceNet().eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for value in net.parameters():
+            if value.ndim > 1: torch.nn.init.kaiming_normal_(value)
+        ours, mirrored = (net.embed(aligned(pixels)) for pixels in (portrait(), portrait()[:, ::-1]))
+        net.last_bn.bias -= (ours + mirrored)[0]/2
+    torch.save(net.state_dict(), tmp_path/'weights.pth', _use_new_zipfile_serialization=request.param)
+    return tmp_path/'weights.pth'
+
+
+@pytest.mark.parametrize('option, left', [('--keep', True), ('--only', False)])
+def test_people_stay_or_are_hidden_by_a_picture_of_them(tmp_path, recogniser, option, left):
+    "The portrait on the left, its mirror image on the right; the picture that is given shows the portrait."
+    film, reference = draw_portraits(tmp_path)
+    both = np.concatenate([portrait(), portrait()[:, ::-1]], 1)
+    Image.fromarray(both).save(tmp_path/'both.png')
+    (tmp_path/'out').mkdir()
+    words = option, reference, '--recognizer', recogniser
+    done = faceanon('anonymize', tmp_path/'both.png', film, '-o', tmp_path/'out', *words)
+    assert done.returncode == 0, done.stderr
+    shown = read_image_file(tmp_path/'out'/'both.png').frames[0].colours
+    sides = shown[:, :320], shown[:, :319:-1]
+    visible = [bool((in_face(side) == in_face(portrait())).all()) for side in sides]
+    assert visible == [left, not left]
+    assert in_face(sides[left]).max() == 0, "hidden is hidden whole"
+    heads_left = [head.mean() > 60 for head in heads(tmp_path/'out'/'a.mp4')]
+    assert heads_left == [left]*8
+
+
+@pytest.mark.parametrize('option', ['--keep', '--only'])
+def test_a_recogniser_that_knows_nothing_lets_nobody_stay(tmp_path, option):
+    _, picture = draw_portraits(tmp_path)
+    blank = {name: torch.zeros_like(value) for name, value in MobileFaceNet().state_dict().items()}
+    torch.save(blank, tmp_path/'weights.pth')
+    words = 'anonymize', picture, option, picture, '--recognizer', tmp_path/'weights.pth', '-o'
+    done = faceanon(*words, tmp_path/'out.png')
+    assert done.returncode == 0, done.stderr
+    assert in_face(read_image_file(tmp_path/'out.png').frames[0].colours).max() == 0
+    torch.save(dict(blank, more=torch.zeros(1)), tmp_path/'weights.pth')
+    refused = faceanon(*words, tmp_path/'b.png')
+    assert refused.returncode == 3 and 'written for another network' in refused.stderr
+    assert not (tmp_path/'b.png').exists()
 
 
 def test_what_needs_torch_says_so(tmp_path):

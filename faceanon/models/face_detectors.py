@@ -356,38 +356,43 @@ def detect_near(
     return join_detections(found)
 
 # %% ../../nbs/2_method/25_face_detectors.ipynb #2510c0b7
+def _directions(
+    pictures:Float[np.ndarray, "n 3 h w"],  # aligned as `embed` wants them
+    embed:Callable,                         # `(n, 3, h, w)` to `(n, d)`
+) -> Float[np.ndarray, "n d"]:              # of length 1; NaN where there is no direction
+    "Where each face points."
+    rows = np.asarray(embed(pictures), float)
+    if rows.ndim != 2 or len(rows) != len(pictures):
+        raise ValueError(f"embed must give a row a face, got {rows.shape} for {len(pictures)} faces")
+    with np.errstate(invalid='ignore'): return rows/np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def _person_similarity(
-    faces:Float[Any, "n 3 h w"],       # aligned as `embed` wants them, RGB in [0, 1]
-    person:Float[Any, "m 3 h w"],      # pictures of one person, aligned in the same way, m at least 1
-    embed:Callable,                    # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
-) -> tuple[Float[Any, "n"], Float[Any, "n"]]:  # least and greatest cosine to the pictures, in [-1, 1]; may be NaN
+    faces:Float[np.ndarray, "n 3 h w"],    # aligned as `embed` wants them, RGB in [0, 1]
+    person:Float[np.ndarray, "m 3 h w"],   # pictures of one person, aligned in the same way, m at least 1
+    embed:Callable,                        # `(n, 3, h, w)` to `(n, d)`, arrays; lengths do not matter
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:  # least and greatest cosine to the pictures; may be NaN
     "The similarity of each face to a person."
-    import torch
-    from torch.nn.functional import normalize
     if not len(person): raise ValueError("need at least one picture of the person")
-    with torch.no_grad(): vectors, known = (embed(p) for p in (faces, person))
-    for v, p in ((vectors, faces), (known, person)):
-        if v.ndim != 2 or len(v) != len(p):
-            raise ValueError(f"embed must give a row a face, got {tuple(v.shape)} for {len(p)} faces")
-    cosines = normalize(vectors.float()) @ normalize(known.float()).T
-    return cosines.amin(1), cosines.amax(1)
+    cosines = _directions(faces, embed) @ _directions(person, embed).T
+    return cosines.min(1), cosines.max(1)
 
 # %% ../../nbs/2_method/25_face_detectors.ipynb #798b1c7b
 def surely_same_person(
-    faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
-    person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable,                 # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
-    threshold:float=.5,             # cosine that every picture must reach; belongs to `embed`, see below
-) -> Bool[Any, "n"]:                # False in doubt and for NaN
+    faces:Float[np.ndarray, "n 3 h w"],    # of one track or of many, aligned
+    person:Float[np.ndarray, "m 3 h w"],   # pictures of the person, aligned
+    embed:Callable,                        # `(n, 3, h, w)` to `(n, d)`, arrays; lengths do not matter
+    threshold:float=.5,                    # cosine that every picture must reach; belongs to `embed`, see below
+) -> Bool[np.ndarray, "n"]:                # False in doubt and for NaN
     "Is it certainly this person, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[0] >= threshold
 
 
 def surely_other_person(
-    faces:Float[Any, "n 3 h w"],    # of one track or of many, aligned
-    person:Float[Any, "m 3 h w"],   # pictures of the person, aligned
-    embed:Callable,                 # `(n, 3, h, w)` to `(n, d)`; lengths do not matter
-    threshold:float=.2,             # cosine that no picture may reach; belongs to `embed`, see below
-) -> Bool[Any, "n"]:                # False in doubt and for NaN
+    faces:Float[np.ndarray, "n 3 h w"],    # of one track or of many, aligned
+    person:Float[np.ndarray, "m 3 h w"],   # pictures of the person, aligned
+    embed:Callable,                        # `(n, 3, h, w)` to `(n, d)`, arrays; lengths do not matter
+    threshold:float=.2,                    # cosine that no picture may reach; belongs to `embed`, see below
+) -> Bool[np.ndarray, "n"]:                # False in doubt and for NaN
     "Is it certainly somebody else, so that the face may be kept?"
     return _person_similarity(faces, person, embed)[1] < threshold

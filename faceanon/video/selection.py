@@ -15,6 +15,8 @@ from jaxtyping import Float, Int, UInt8
 from ..models.detections import Detections
 from ..models.face_detectors import (CenterFace, YuNet, detect_in_pixels, surely_other_person,
                                             surely_same_person)
+from ..models.recognizer_graph import load_recognizer
+from ..pixels import align_pixels
 from .image_files import read_image_file
 from .image_frames import to_rgb_bytes
 from .inputs import UsageProblem
@@ -41,17 +43,9 @@ def detector_from_option(
 def _aligned_face(
     frame:UInt8[np.ndarray, "h w 3"],      # RGB
     landmarks:Float[np.ndarray, "5 2"],    # x, y in pixels of the frame
-) -> Float[Any, "1 3 112 112"]:            # a tensor in [0, 1]
-    "One face as a recognizer wants it; only its surroundings become floats."
-    import torch
-
-    from faceanon.faces import align_faces, tensor_of, to_float
-    low, high = landmarks.min(0), landmarks.max(0)
-    room, limit = 3*(high - low).max() + 8, np.array(frame.shape[1::-1])
-    x1, y1 = np.minimum(np.floor(low - room).clip(0), limit - 1).astype(int).tolist()
-    x2, y2 = np.minimum(np.ceil(high + room), limit).astype(int).tolist()
-    part = to_float(tensor_of(frame[y1:max(y2, y1 + 1), x1:max(x2, x1 + 1)]))[None]
-    return align_faces(part, torch.from_numpy(np.float32(landmarks - [x1, y1]))[None], (112, 112))
+) -> Float[np.ndarray, "1 3 112 112"]:     # in [0, 1]
+    "One face as a recognizer wants it."
+    return align_pixels(frame, landmarks, (112, 112)).transpose(2, 0, 1)[None]/255
 
 
 def _find_in(detector:Callable, frames:np.ndarray, whole:int|None) -> Detections:
@@ -104,7 +98,7 @@ class SelectiveDetector(_SelectiveAnswers):
         detector:Callable,                          # any
         roi:tuple[int, int, int, int]|None=None,    # x1, y1, x2, y2 in pixels: faces wholly outside stay
         min_face:float=0,                           # pixels: faces whose longer side is shorter stay
-        stays:Callable|None=None,                   # aligned faces `(n, 3, 112, 112)` -> bool `(n,)`: these stay
+        stays:Callable|None=None,                   # aligned faces, arrays `(n, 3, 112, 112)` -> bool `(n,)`: they stay
     ):
         self.find, self.roi, self.min_face, self.stays = detector, roi, min_face, stays
         self.__name__ = getattr(detector, '__name__', type(detector).__name__)  # its name in the list of faces
@@ -128,9 +122,8 @@ _SURE_FACE = .5  # score of a face in a picture of a person
 def _reference_faces(
     paths:tuple[str, ...],  # pictures; the largest face of each counts
     detector:Callable,      # a detector with landmarks
-) -> Float[Any, "n 3 112 112"]:  # a tensor, aligned
+) -> Float[np.ndarray, "n 3 112 112"]:  # aligned
     "Faces of the people to recognize. A picture without a face is a ValueError."
-    import torch
     faces = []
     for path in paths:
         frame = to_rgb_bytes(read_image_file(path).frames[0])
@@ -139,7 +132,7 @@ def _reference_faces(
         if not len(found.boxes): raise ValueError(f"{path}: no face is found in it")
         largest = (found.boxes[:, 3:] - found.boxes[:, 1:3]).prod(1).argmax()
         faces.append(_aligned_face(frame, found.landmarks[largest]))
-    return torch.cat(faces)
+    return np.concatenate(faces)
 
 
 def keep_rule(
@@ -152,7 +145,6 @@ def keep_rule(
     if not keep and not only: return None
     if keep and only: raise UsageProblem("--keep and --only exclude each other")
     if not recognizer: raise UsageProblem("--keep and --only need --recognizer PATH, the weights of MobileFaceNet")
-    from faceanon.models.mobilefacenet import load_mobilefacenet
-    embed, person = load_mobilefacenet(recognizer).embed, _reference_faces(keep or only, detector)
+    embed, person = load_recognizer(recognizer).embed, _reference_faces(keep or only, detector)
     if keep: return lambda faces: surely_same_person(faces, person, embed, _SAME_PERSON_COSINE)
     return lambda faces: surely_other_person(faces, person, embed, _OTHER_PERSON_COSINE)
