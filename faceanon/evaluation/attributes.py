@@ -54,7 +54,8 @@ def _read_attribute(
     low, high = bootstrap_interval(len(names), statistic, rounds)
     right = [((scores[labels == answer] > 0) == answer).double().mean() for answer in (False, True)]
     return dict(auc=auc(scores[labels], scores[~labels]), auc_low=low, auc_high=high, accuracy=float(sum(right)/2),
-                told_without=float(right[0]), told_with=float(right[1]), share=float(labels.double().mean()), people=len(names))
+                told_without=float(right[0]), told_with=float(right[1]), share=float(labels.double().mean()),
+                people=len(names))
 
 # %% ../../nbs/3_evaluation/06_attributes.ipynb #a96fcf0b
 def read_attributes(
@@ -65,7 +66,7 @@ def read_attributes(
     ids:Int[Tensor, "m"],          # whose they are
     rounds:int=200,                # redraws of the people
     components:int=200,            # principal components at most, before the discriminant
-) -> list[dict]:                   # `attribute`, `auc`, `auc_low`, `auc_high`, `accuracy`, `told_without`, `told_with`, `share`
+) -> list[dict]:                   # `attribute`, and what `_read_attribute` gives
     "A discriminant for each attribute."
     learned, tested = learned.double(), tested.double()
     centre = learned.mean(0)

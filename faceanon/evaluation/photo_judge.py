@@ -11,7 +11,6 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import av
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -83,6 +82,7 @@ def through_h264(
     frames:int=3,  # of the film that shows a picture; its last one is kept
 ) -> Callable:     # pictures `(n, 3, h, w)` uint8 of even sides -> the same
     "What H.264 leaves of each picture in a film where nothing moves."
+    import av
     def again(picture):
         height, width = picture.shape[1:]
         if height % 2 or width % 2: raise ValueError(f"H.264 halves colours: sides must be even, got {width}x{height}")
