@@ -29,7 +29,11 @@ from faceanon.evaluation.photo_judge import (
     most_pictured,
     read_photo_attributes,
     ship_photos,
+    through_h264,
+    through_jpeg,
+    worst_reading,
 )
+from faceanon.evaluation.photo_people import judge_photo_people
 from faceanon.evaluation.templates import cosine_scores, make_templates, read_templates, split_pictures
 
 
@@ -196,6 +200,50 @@ def test_a_method_that_draws_is_released_several_times_and_the_file_format_is_se
     assert not torch.equal(shipped.faces.shipped[0], shipped.faces.shipped[1])
     dim = ship_photos(lambda frames, boxes: frames, lfw, chosen, 1, file=lambda pictures: pictures//2)
     assert math.isclose(dim.colours[0].double().mean(), dim.clear_colours.double().mean()/2, rel_tol=.02)
+
+
+@pytest.mark.parametrize('fine, coarse', ((through_jpeg(95), through_jpeg(20)), (through_h264(10), through_h264(45))))
+def test_what_is_read_went_through_the_file_and_worse_files_leave_less(lfw, fine, coarse):
+    chosen = most_pictured([person for person, _ in lfw.pictures], 2, 2)
+    shipped = [ship_photos(lambda frames, boxes: frames, lfw, chosen, 1, file).faces for file in (fine, coarse)]
+    lost = [(faces.shipped[0].float() - faces.clear.float()).abs().mean().item() for faces in shipped]
+    assert 0 < lost[0] < lost[1] < 30
+    mean = [faces.shipped.double().mean().item() for faces in shipped]
+    assert mean == pytest.approx([shipped[0].clear.double().mean().item()]*2, rel=.03), "colours stay"
+
+
+def test_a_frozen_recogniser_with_plda_counts_among_the_worst(recogniser):
+    "Shipped pictures are told by a direction that the cosine drowns in a louder one, which all people share."
+    def loud(faces): return (.15*faces + .85*torch.rand(len(faces), 1, 1, 1)).clamp(0, 1)
+    torch.manual_seed(0)
+    learned, tested = releases_of(loud, 20, 60, 6, 1), releases_of(loud, 21, 20, 8, 1)
+    read = {(r['gallery'], r['scores']): r for r in read_releases(recogniser, tested, learned, (None,), (1,), 5, 20)}
+    cosine, plda = (read['anonymized', scores]['eer'] for scores in ('cosine', 'plda'))
+    assert plda < cosine - .05, "the planted case"
+    judgement = dict(rows=[read['anonymized', 'cosine']], fixed=[*read.values()])
+    assert worst_reading(judgement, None)['eer'] == min(r['eer'] for r in read.values()) <= plda
+
+
+def test_a_method_that_hides_one_group_only_is_found_out():
+    def people(first, count, each):
+        gen = torch.Generator().manual_seed(first)
+        who = torch.arange(count).repeat_interleave(each)
+        own = torch.rand(count, 3, 24, 24, generator=gen)[who]
+        clear = (own + .02*torch.randn(own.shape, generator=gen)).clamp(0, 1)
+        hidden = (who % 2 == 1)[:, None, None, None]
+        made = torch.where(hidden, torch.full_like(clear, .9), clear)
+        few = Releases(eight_bits(clear), eight_bits(made)[None], who)
+        return ShippedPhotos(few, few.shipped, few.clear, few.clear, few.clear, torch.tensor(True))
+    def rows(photos): return [p.flatten(1).float()/255 for p in (photos.clear_colours, photos.colours[0])]
+    learned, tested, crowd = people(0, 60, 3), people(1, 20, 4), people(2, 30, 1)
+    traits = [dict(odd=photos.faces.ids % 2 == 1) for photos in (learned, tested)]
+    read = judge_photo_people(dict(colours=rows), learned, tested, crowd, traits, (10, 50), 4, (1,), 5)
+    errors = {r['answer']: r['eer'] for r in read['groups'] if r['state'] == 'anonymized'}
+    assert errors[False] < .05 and errors[True] == pytest.approx(.5)
+    assert {r['answer']: r['people'] for r in read['groups']} == {True: 10, False: 10}
+    assert read['attributes'][0]['auc'] > .95, "being hidden tells the group"
+    named = {r['gallery']: r['rank1'] for r in read['ranks'] if r['state'] == 'clear'}
+    assert .45 < named[50] <= named[10] < .75, "half of the probes are named, the others by chance"
 
 
 def test_the_judge_is_calibrated_on_the_m_that_outsiders_have_read():

@@ -40,7 +40,8 @@ def _read_attribute(
     labels:Bool[Tensor, "n"],   # the truth
     ids:Int[Tensor, "n"],       # whose pictures they are
     rounds:int=200,             # redraws of the people
-) -> dict: # `auc`, `auc_low`, `auc_high`, `accuracy` of either answer on average, all .5 by chance; `share` who have it
+) -> dict: # `auc`, `auc_low`, `auc_high`, `accuracy` of either answer on average, all .5 by chance; `told_without` and
+           # `told_with`, how often either is right; `share` who have it
     "How well an attribute is told, and how sure that is."
     if labels.all() or not labels.any():
         raise ValueError(f"an attribute needs both answers, all {len(labels)} are alike")
@@ -52,8 +53,9 @@ def _read_attribute(
         return auc(scores[drawn][labels[drawn]], scores[drawn][~labels[drawn]])
     low, high = bootstrap_interval(len(names), statistic, rounds)
     right = [((scores[labels == answer] > 0) == answer).double().mean() for answer in (False, True)]
-    return dict(auc=auc(scores[labels], scores[~labels]), auc_low=low, auc_high=high,
-                accuracy=float(sum(right)/2), share=float(labels.double().mean()), people=len(names))
+    return dict(auc=auc(scores[labels], scores[~labels]), auc_low=low, auc_high=high, accuracy=float(sum(right)/2),
+                told_without=float(right[0]), told_with=float(right[1]), share=float(labels.double().mean()),
+                people=len(names))
 
 # %% ../../nbs/3_evaluation/06_attributes.ipynb #a96fcf0b
 def read_attributes(
@@ -64,7 +66,7 @@ def read_attributes(
     ids:Int[Tensor, "m"],          # whose they are
     rounds:int=200,                # redraws of the people
     components:int=200,            # principal components at most, before the discriminant
-) -> list[dict]:                   # `attribute`, `auc`, `auc_low`, `auc_high`, `accuracy`, `share`
+) -> list[dict]:                   # `attribute`, and what `_read_attribute` gives
     "A discriminant for each attribute."
     learned, tested = learned.double(), tested.double()
     centre = learned.mean(0)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['world_judge_table', 'plot_many_pictures', 'photo_judge_table', 'stranger_table', 'photo_validation',
-           'plot_saturation', 'saturation_table', 'gallery_table', 'attribute_table', 'photo_attributes']
+           'plot_saturation', 'saturation_table', 'gallery_table', 'attribute_table', 'photo_people', 'few_table',
+           'group_table', 'photo_attributes']
 
 # %% ../../nbs/5_play/11_judges.ipynb #04bb3d81
 from collections.abc import Sequence
@@ -106,6 +107,13 @@ def _judged_photos(
     if not found: raise ValueError(f"no judgement of {method} behind {file}")
     return found
 
+def _photo_ways(
+    judgement:dict,  # of `photo_judge.json`
+) -> list[dict]:     # `gallery`, `size`, `releases`, `scores`, `eer`: by the tuned recogniser and by the one as it was
+    "Every way in which a recogniser read a method's faces."
+    plain = dict(gallery='clear', releases=1, scores='cosine')
+    return [*judgement['rows'], *(plain | row for row in judgement.get('fixed', ()))]
+
 def photo_judge_table(
     rows:Sequence[dict],  # of `photo_judge.json`
     releases:int=5,       # in the last columns
@@ -114,7 +122,7 @@ def photo_judge_table(
     body = []
     for method, file in dict.fromkeys((r['method'], r['settings']['file']) for r in rows):
         judged = _judged_photos(rows, method, file)
-        ways = [row for r in judged for row in r['rows']]
+        ways = [row for r in judged for row in _photo_ways(r)]
         whole, black = (_reading(_worst_of_ways(judged[-1][key], size=None)) for key in ('colours', 'colours_black'))
         own = f'{100*min(r["originals"]["eer"] for r in judged):.1f}'
         body.append([method_label(method), file,
@@ -126,15 +134,22 @@ def photo_judge_table(
                            'the same, region black', 'originals'], body)
 
 # %% ../../nbs/5_play/11_judges.ipynb #4626b6a7
+_RECOGNISERS = dict(dlib="dlib's recogniser", faceres='HSE-FaceRes', mobilefacenet='MobileFaceNet')
+_BLIND = .15  # an attacker that reads originals worse counts for nothing
+
 def stranger_table(
-    rows:Sequence[dict],  # `dlib` of `photo_judge.json`
-) -> str:                 # markdown, per cent
-    "What a frozen recogniser reads that nobody here trained."
-    if not rows: raise ValueError("no row that dlib's recogniser read")
-    body = [[method_label(r['method']), *(_reading(_worst_of_ways(r['rows'], size=size)) for size in (1, None)),
-             f"{100*r['originals']['eer']:.1f}"] for r in rows]
-    return markdown_table(["dlib's recogniser, EER", 'one picture', 'all of half', 'originals'],
-                          [*body, ['*chance*', *['50.0']*3]])
+    rows:Sequence[dict],  # `dlib` and `networks` of `photo_judge.json`
+) -> str:                 # markdown, per cent; who reads originals badly is marked
+    "What other recognisers read, frozen and after learning on a method's pictures, the worst of all ways tried."
+    if not rows: raise ValueError("no row that another recogniser read")
+    body = []
+    for r in sorted(rows, key=lambda r: (r.get('recogniser', 'dlib'), r.get('state', 'frozen') != 'frozen')):
+        own = f"{100*r['originals']['eer']:.1f}" + ', counts for nothing'*(r['originals']['eer'] > _BLIND)
+        body.append([_RECOGNISERS[r.get('recogniser', 'dlib')], r.get('state', 'frozen'), method_label(r['method']),
+                     r['settings']['file'],
+                     *(_reading(_worst_of_ways(r['rows'], size=size)) for size in (1, None)), own])
+    return markdown_table(['recogniser', '', 'method, EER', 'file', 'one picture', 'all of half', 'originals'],
+                          [*body, ['*chance*', *[UNMEASURED]*3, *['50.0']*3]])
 
 # %% ../../nbs/5_play/11_judges.ipynb #bc29ab2d
 def _still_falls(
@@ -211,8 +226,8 @@ def _highest(
     return max(rows_with(rows, **wanted), key=lambda row: row[key])
 
 def gallery_table(
-    rows:Sequence[dict],  # `ranks` of `world_judge.json`
-    size:int=10,          # pictures of a probe
+    rows:Sequence[dict],  # `ranks` of `world_judge.json`, or of `photo_people`
+    size:int|None=10,     # pictures of a probe; None: all of a half
     k:int=1,              # named among so many
 ) -> str:                 # markdown, per cent: a column a gallery
     "How often somebody is named among more and more people."
@@ -223,7 +238,8 @@ def gallery_table(
         body.append([_run_label(rows, method, seed),
                      *(f"{100*_highest(own, f'rank{k}', gallery=n)[f'rank{k}']:.1f}" for n in sizes)])
     body.append(['*chance*', *(f'{100*min(1., k/n):.1f}' for n in sizes)])
-    return markdown_table([f'rank-{k}, {size} pictures', *(f'{n} people' for n in sizes)], body)
+    asked = f'{size} pictures' if size else 'all of half'
+    return markdown_table([f'rank-{k}, {asked}', *(f'{n} people' for n in sizes)], body)
 
 # %% ../../nbs/5_play/11_judges.ipynb #96a551b5
 def attribute_table(
@@ -240,6 +256,41 @@ def attribute_table(
         body.append([_run_label(rows, method, seed), *(cell(own, name) for name in names)])
     body.append(['*chance*', *['0.50, 50 %']*len(names)])
     return markdown_table(['AUC, accuracy', *(name.replace('_', ' ') for name in names)], body)
+
+def photo_people(
+    people:Sequence[dict],  # of `photo_judge.json`
+    key:str,                # 'ranks', 'few', 'attributes' or 'groups'
+) -> list[dict]:            # its rows, each with `method`
+    "What was read of people on photographs, behind files that lose nothing."
+    return [row | dict(method=r['method']) for r in people if r['settings']['file'] == 'png' for row in r[key]]
+
+def few_table(
+    rows:Sequence[dict],  # `few` of `photo_people`
+) -> str:                 # markdown, per cent
+    "A few people who look least alike, and as many at random; the attacker that names most."
+    body = []
+    for method in dict.fromkeys(r['method'] for r in rows):
+        for size in dict.fromkeys(r['size'] for r in rows):
+            own = dict(method=method, size=size)
+            body.append([method_label(method), str(size or 'all of half'), *(
+                f'{100*_highest(rows, key, **own)[key]:.1f}' for key in ('random', 'rank1', 'chance'))])
+    return markdown_table(['rank-1', 'pictures', f"{rows[0]['gallery']} at random", 'as many, easily told', 'chance'],
+                          body)
+
+def group_table(
+    rows:Sequence[dict],  # `groups` of `photo_people`
+    size:int|None=None,   # pictures of a template; None: all of a half
+) -> str:                 # markdown, per cent: a column a group, with its number of people
+    "The lowest error within each group, of all attackers and galleries."
+    groups = [*dict.fromkeys((r['attribute'], r['answer'], r['people']) for r in rows)]
+    def cell(method, group):
+        own = [r for r in rows if (r['method'], r['attribute'], r['answer'], r['size']) == (method, *group[:2], size)
+               and 'eer' in r]
+        return _reading(_worst_of_ways(own)) if own else UNMEASURED
+    methods = dict.fromkeys(r['method'] for r in rows)
+    return markdown_table(
+        ['EER', *(f"{name if answer else f'not {name}'} ({people})" for name, answer, people in groups)],
+        [[method_label(method), *(cell(method, group) for group in groups)] for method in methods])
 
 def photo_attributes(
     rows:Sequence[dict],  # of `photo_judge.json`
