@@ -8,13 +8,14 @@ __all__ = ['DRAWN_TERMS', 'DrawnConfig', 'drawn_preset', 'without_term', 'drawn_
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0003
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from ..faces import to_float
+from ..faces import send, to_float
 from .players import TrainData
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0006
@@ -130,7 +131,7 @@ class DrawnData(TrainData):
         wanted = torch.arange(self.people, device=self.ids.device).repeat_interleave(len(self.ids)//self.people)
         if not torch.equal(self.ids, wanted): raise ValueError("faces must lie person by person, each person as often")
 
-    @property
+    @cached_property
     def people(self) -> int: # identities
         "How many people there are."
         return int(self.ids[-1]) + 1
@@ -148,7 +149,7 @@ def sample_people(
         raise ValueError(f"asked for {each} pictures of {people} people, there are {held} of {data.people}")
     who = torch.randperm(data.people, generator=generator)[:people, None]
     which = torch.rand(people, held, generator=generator).argsort(1)[:, :each]
-    rows = (who*held + which).flatten().to(data.faces.device)
+    rows = send((who*held + which).flatten(), data.faces.device)
     return to_float(data.faces[rows]), data.ids[rows], data.actions[rows]
 
 def sample_rendered(
@@ -157,7 +158,7 @@ def sample_rendered(
     generator:torch.Generator,  # on the CPU, advanced
 ) -> tuple:                     # float RGB faces `(count, 3, s, s)` in [0, 1], actions
     "What the critic should call real."
-    rows = torch.randint(len(data.faces), (count,), generator=generator).to(data.faces.device)
+    rows = send(torch.randint(len(data.faces), (count,), generator=generator), data.faces.device)
     return to_float(data.faces[rows]), data.actions[rows]
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0016

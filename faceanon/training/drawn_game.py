@@ -13,14 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..faces import crop_faces, paste_faces
+from ..faces import crop_faces, paste_faces, send
 from .adversarial import frozen, reset_network
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_people, sample_rendered
 from .drawn_judges import Judges, crop_points, crops_loss, points_loss
 from .drawn_losses import (bound_gradient, coarse_loss, critic_loss, looks_loss, nobody_loss,
                                             reader_logits, reader_losses, readers_confusion, spread_loss)
 from .face_prior import DrawnPlayers, falling_rate, follow
-from .losses import check_finite
 from .players import bf16_autocast, sample_frames
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0006
@@ -32,7 +31,7 @@ class _Step:
         crops = crop_faces(self.frames, self.boxes, named.shape[-1])
         self.labels = torch.cat([t['labels'] for t in self.targets])
         self.faces, self.count = torch.cat([named, crops]), len(named)
-        self.points = crop_points(self.targets, self.boxes).to(named.device)
+        self.points = send(crop_points(self.targets, self.boxes), named.device)
         self.actions = torch.cat([actions, self.labels - 1])
         self.people = (cfg.batch_people, cfg.batch_pictures)
 
@@ -111,20 +110,19 @@ def update_readers(
     cfg:DrawnConfig,            # sizes
     generator:torch.Generator,  # of the draws
     times:int=2,                # steps, each with fresh noise
-) -> dict:                      # a loss each, before the last step
+) -> dict:                      # on the device: a loss each, before the last step
     "Name the person from averages of codes."
     people = min(2*cfg.batch_people, data.people)
     faces, ids, _ = sample_people(data, people, cfg.batch_pictures, generator)
-    with torch.no_grad(), bf16_autocast(faces.device): means = players.M.mean_code(faces).float()
+    with frozen(players.M), bf16_autocast(faces.device): means = players.M.mean_code(faces).float()
     means, names = means.unflatten(0, (people, -1)), ids.view(people, -1)[:, 0]
     for _ in range(times):
         losses = reader_losses(reader_logits(players.M, players.readers, means), names)
         rows = {f'loss_reader{i}': loss for i, loss in enumerate(losses)}
-        check_finite(rows)
         opt.zero_grad()
         sum(losses).backward()
         opt.step()
-    return {name: loss.item() for name, loss in rows.items()}
+    return {name: loss.detach() for name, loss in rows.items()}
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0014
 def _update_drawn_m(
@@ -135,7 +133,7 @@ def _update_drawn_m(
     cfg:DrawnConfig,            # terms and weights
     step:int,                   # of the game
     readers_weight:float,       # as for `code_terms`
-) -> tuple:                     # drawn faces without gradient, and the terms before the step
+) -> tuple:                     # on the device: drawn faces without gradient, and the terms before the step
     "Hide the person, show the action, draw a face."
     M = players.M
     with bf16_autocast(seen.faces.device): means = M.mean_code(seen.faces)
@@ -144,13 +142,12 @@ def _update_drawn_m(
     with frozen(players.critic), frozen(players.readers):
         gradient, values = _picture_gradient(judges, players.critic, step, seen, drawn.float(), cfg)
         told = code_terms(M, players.readers, means[:seen.count].float().unflatten(0, seen.people), cfg, readers_weight)
-        check_finite(values | told)
         opt.zero_grad()
         paid = [sum(told.values())] if told else []
         torch.autograd.backward([drawn, *paid], [gradient.to(drawn.dtype), *[None]*len(paid)])
     nn.utils.clip_grad_norm_(M.parameters(), 20.)
     opt.step()
-    return drawn.detach().float(), {name: value.item() for name, value in (values | told).items()}
+    return drawn.detach().float(), {name: value.detach() for name, value in (values | told).items()}
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0015
 def update_critic(
@@ -160,15 +157,14 @@ def update_critic(
     drawn:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], without gradient
     actions:Int[Tensor, "n"],         # what they should show
     generator:torch.Generator,        # of the draws
-) -> dict:                            # `loss_critic` before the step
+) -> dict:                            # on the device: `loss_critic` before the step
     "As many rendered faces as drawn ones."
     rendered, shown = sample_rendered(data, len(drawn), generator)
     loss = critic_loss(critic, rendered, shown, drawn, actions, 1.)
-    check_finite(dict(loss_critic=loss))
     opt.zero_grad()
     loss.backward()
     opt.step()
-    return dict(loss_critic=loss.item())
+    return dict(loss_critic=loss.detach())
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0017
 def drawn_steps(
@@ -181,7 +177,7 @@ def drawn_steps(
     stop:int,                   # the first step that is left for later
     readers_weight:float,       # in these steps
     generator:torch.Generator,  # of the draws, on the CPU
-) -> Iterator[dict]:            # after each step: `step` and all terms before it
+) -> Iterator[dict]:            # after each step: `step` and, on the device, all terms before it: see `read_rows`
     "A stretch of the game."
     schedules = [falling_rate(opts['m'], cfg.steps, .7, start)]
     for net in (players.M, players.critic, players.readers): net.train()

@@ -131,4 +131,4 @@ def bound_gradient(
     "A term may guide the picture and never outweigh the critic."
     if reference is None: return weight*gradient
     def size(g): return g.square().mean().sqrt()
-    return gradient*torch.minimum(gradient.new_tensor(weight), ratio*size(reference)/(size(gradient) + 1e-20))
+    return gradient*(ratio*size(reference)/(size(gradient) + 1e-20)).clamp(max=weight)

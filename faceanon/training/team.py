@@ -89,12 +89,13 @@ def average_statistics(
 
 def average_row(
     team:Team,  # of one or more
-    row:dict,   # name -> number
+    row:dict,   # name -> scalar on the device
 ) -> dict:      # likewise, mean over processes
     "What the log says of a step."
-    values = [torch.tensor(list(row.values()), device=team.device)]
-    if team.count > 1: _average(team, values)
-    return row if team.count == 1 else dict(zip(row, values[0].tolist()))
+    if team.count == 1: return row
+    values = torch.stack([value.float() for value in row.values()])
+    _average(team, [values])
+    return dict(zip(row, values))
 
 # %% ../../nbs/2_method/09_team.ipynb #team0012
 def add_own_noise(
