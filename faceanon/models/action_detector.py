@@ -78,10 +78,9 @@ def _check_targets(
         _check_action_boxes(boxes, i)
         if labels.shape != boxes.shape[:1]:
             raise ValueError(f"target {i} has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}")
-        if labels.dtype != torch.int64:
+        outside = values_at_hand(boxes) and not ((labels >= 1) & (labels <= classes)).all()
+        if labels.dtype != torch.int64 or outside:
             raise ValueError(f"labels {i} must be int64 in 1..{classes}, got {labels.dtype} {labels.tolist()}")
-        if values_at_hand(boxes) and not ((labels >= 1) & (labels <= classes)).all():
-            raise ValueError(f"labels {i} must be int64 in 1..{classes}, got {labels.tolist()}")
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #5839d6ec
 def _scaled(boxes:Tensor, down:float, right:float) -> Tensor:

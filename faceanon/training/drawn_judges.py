@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..faces import crop_faces, landmarks_in_crops, send
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_rendered, shift_faces
 from .losses import read_row
+from .team import WHOLE, Part
 from .players import adam_options, bf16_autocast, sample_faces, sample_frames
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0006
@@ -41,11 +42,12 @@ def crops_loss(
     faces:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], with gradient
     actions:Int[Tensor, "n"],         # int64 from 0, near ones first
     near:int,                         # how many are near ones
+    part:Part=WHOLE,                  # which of a batch these are
 ) -> Float[Tensor, ""]:               # nats, mean over networks
     "Show in the face what is done."
-    seen, wanted = shift_faces(jitter_light(faces)), _crop_labels(actions, near)
+    seen, wanted = shift_faces(jitter_light(faces, part)), _crop_labels(actions, near)
     with bf16_autocast(faces.device): answers = [net(seen) for net in nets]
-    return sum(F.cross_entropy(logits.float(), wanted) for logits in answers)/len(answers)
+    return part.weight*sum(F.cross_entropy(logits.float(), wanted) for logits in answers)/len(answers)
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0007
 def crop_points(
@@ -59,10 +61,11 @@ def points_loss(
     net:nn.Module,                     # faces -> x, y of five points in sides of the face, ten numbers
     faces:Float[Tensor, "n 3 s s"],    # RGB in [0, 1], with gradient
     points:Float[Tensor, "n 5 2"],     # where they should be
+    part:Part=WHOLE,                   # which of a batch these are
 ) -> Float[Tensor, ""]:                # mean distance along an axis, sides of the face
     "Eyes, nose and mouth where they were."
-    with bf16_autocast(faces.device): found = net(jitter_light(faces))
-    return (found.float().unflatten(1, (5, 2)) - points).abs().mean()
+    with bf16_autocast(faces.device): found = net(jitter_light(faces, part))
+    return part.weight*(found.float().unflatten(1, (5, 2)) - points).abs().mean()
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0010
 def judge_steps(
