@@ -20,8 +20,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer, pair_scores,
                                          rank_k, tar_at_far, verification_error)
+from ..faces import send
 from ..models.discriminator import PlainCNN, SmallSphereFace
-from ..training.losses import check_finite
+from ..training.losses import read_row
+from ..training.players import adam_options
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #10c81c8a
 def _check_set(
@@ -120,7 +122,7 @@ def random_shift(
     size = pictures.shape[-1]
     padded = F.pad(pictures, (max_shift,)*4, mode='replicate')
     windows = padded.unfold(2, size, 1).unfold(3, size, 1)  # (n, 3, 2r+1, 2r+1, s, s), a view
-    down, right = torch.randint(2*max_shift + 1, (2, len(pictures)), generator=generator).to(pictures.device)
+    down, right = send(torch.randint(2*max_shift + 1, (2, len(pictures)), generator=generator), pictures.device)
     return windows[torch.arange(len(pictures), device=pictures.device), :, down, right]
 
 
@@ -159,7 +161,7 @@ def train_attacker(
     if steps < 1 or batch < 2: raise ValueError(f"need steps >= 1 and batch >= 2, got {steps} and {batch}")
     if ids.max() >= attacker.classes: raise ValueError(f"ids must lie in [0, {attacker.classes})")
     gen, net = torch.Generator().manual_seed(seed), attacker.net.train()
-    opt = torch.optim.AdamW(net.parameters(), 1., weight_decay=0.05)
+    opt = torch.optim.AdamW(net.parameters(), 1., weight_decay=0.05, **adam_options(faces.device))
     schedule = one_cycle_schedule(opt, steps, lr)
     rounds = math.ceil(steps*batch / len(faces))
     order = torch.cat([torch.randperm(len(faces), generator=gen) for _ in range(rounds)])
@@ -167,12 +169,11 @@ def train_attacker(
         pictures = random_shift(attacker.preprocess(faces[rows]), 2, gen)
         with torch.autocast(faces.device.type, torch.bfloat16): logits = net.classify(net.embed(pictures))
         loss = F.cross_entropy(logits.float(), ids[rows])
-        check_finite(dict(step=step, loss=loss.detach()))
         opt.zero_grad()
         loss.backward()
         opt.step()
         schedule.step()
-        yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids[rows]).float().mean().item())
+        yield read_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids[rows]).float().mean()))
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #4dfae32c
 class _FisherDiscriminant(nn.Module):

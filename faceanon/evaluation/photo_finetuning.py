@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .discriminants import fit_discriminant
 from .templates import cosine_scores, mean_of_releases, plda_of, read_templates
 from ..faces import to_float
-from ..training.losses import check_finite
+from ..training.losses import read_row
 from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #403bad4f
@@ -121,12 +121,11 @@ def finetune_cycle(
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps)
     for step in range(steps):
         loss = reader(*_draw_batch(pictures, batch, clear_share, generator))
-        check_finite(dict(step=step, loss=loss.detach()))
         opt.zero_grad()
         loss.backward()
         opt.step()
         schedule.step()
-        yield dict(step=step, loss=loss.item())
+        yield read_row(dict(step=step, loss=loss))
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #1945ea39
 def _validation_errors(reader:ClearStartRecognizer, pictures:Releases) -> dict:

@@ -25,6 +25,7 @@ from ..faces import batch_boxes, crop_faces, enlarge_boxes, paste_faces, to_floa
 from .stories import check_story, pack_story
 from ..training.adversarial import generator_losses, make_optimizers, update_d, update_ma, update_r
 from ..training.checkpoints import flatten_optimizer, restore_optimizer
+from ..training.losses import read_rows
 from ..training.players import Batch, Networks, TrainData, bf16_autocast, sample_batch
 from ..training.supervised import identity_loss
 
@@ -228,12 +229,13 @@ def _play_step(
     batch = sample_batch(game.stage.data, cfg, game.generator)
     with torch.random.fork_rng():
         torch.set_rng_state(game.noise)
-        named = [update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i)['rank1']
-                 for i, (faces, ids) in enumerate(batch.d_batches)]
-        for faces, ids in batch.r_batches: update_r(nets, opt_d, faces, ids)
+        rows = [update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i)
+                for i, (faces, ids) in enumerate(batch.d_batches)]
+        for faces, ids in batch.r_batches: rows.append(update_r(nets, opt_d, faces, ids))
         middle = _watched_losses(nets, game.stage.watched, cfg)
-        update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps)
+        rows.append(update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps))
         game.noise = torch.get_rng_state()
+    named = [row['rank1'] for row in read_rows(rows) if 'rank1' in row]
     return middle, sum(named)/len(named)
 
 def _seek_step(

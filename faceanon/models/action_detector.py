@@ -22,6 +22,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
+from ..faces import values_at_hand
 from .layers import check_range, conv_group_norm, with_quick_gradients
 from .weight_files import read_state_dict
 
@@ -59,6 +60,7 @@ def _check_action_boxes(
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes {frame} must be (k, 4), got {tuple(boxes.shape)}")
     if not boxes.is_floating_point(): raise ValueError(f"boxes {frame} must be float, got {boxes.dtype}")
+    if not values_at_hand(boxes): return
     if not boxes.isfinite().all(): raise ValueError(f"boxes {frame} must be finite, got {boxes.tolist()}")
     if not (boxes[:, :2] < boxes[:, 2:]).all():
         raise ValueError(f"boxes {frame} must have x1 < x2 and y1 < y2, got {boxes.tolist()}")
@@ -76,18 +78,33 @@ def _check_targets(
         _check_action_boxes(boxes, i)
         if labels.shape != boxes.shape[:1]:
             raise ValueError(f"target {i} has {len(boxes)} boxes and labels of shape {tuple(labels.shape)}")
-        if labels.dtype != torch.int64 or not ((labels >= 1) & (labels <= classes)).all():
+        outside = values_at_hand(boxes) and not ((labels >= 1) & (labels <= classes)).all()
+        if labels.dtype != torch.int64 or outside:
             raise ValueError(f"labels {i} must be int64 in 1..{classes}, got {labels.dtype} {labels.tolist()}")
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #5839d6ec
+def _scaled(boxes:Tensor, down:float, right:float) -> Tensor:
+    "As torchvision scales boxes with their frame, by numbers that the host knows."
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return torch.stack([x1*right, y1*down, x2*right, y2*down], 1)
+
+def _keep_colours_on_device(net:FasterRCNN) -> None:
+    "torchvision holds mean and deviation of the colours as numbers and sends them to the device for every frame."
+    for name in ('image_mean', 'image_std'):
+        values = torch.as_tensor(getattr(net.transform, name))
+        delattr(net.transform, name)
+        net.transform.register_buffer(name, values, persistent=False)
+
 def _head_logits(net:FasterRCNN, frames:Tensor, boxes:list[Tensor]) -> Tensor:
     "Logits of given boxes by the detector's own features, RoI pooling and head."
     with train_mode([net.transform], False):  # in training it may draw a size by chance
-        inside, scaled = net.transform(list(frames), [dict(boxes=rows) for rows in boxes])
+        inside, _ = net.transform(list(frames))
     maps = net.backbone(inside.tensors)
     maps = {'0': maps} if isinstance(maps, Tensor) else maps
     heads = net.roi_heads
-    pooled = heads.box_roi_pool(maps, [target['boxes'] for target in scaled], inside.image_sizes)
+    scaled = [_scaled(rows, *(new/old for new, old in zip(size, frames.shape[2:])))
+              for rows, size in zip(boxes, inside.image_sizes)]
+    pooled = heads.box_roi_pool(maps, scaled, inside.image_sizes)
     return heads.box_predictor(heads.box_head(pooled))[0]
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #adrow002
@@ -129,6 +146,7 @@ class ActionDetector(nn.Module):
     ):
         super().__init__()
         self.net, self.classes = net, classes
+        _keep_colours_on_device(net)
 
     def forward(self,
         frames:Float[Tensor, "b 3 h w"],  # RGB in [0, 1]; carries gradient back to M

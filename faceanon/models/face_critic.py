@@ -53,6 +53,13 @@ class FaceCritic(nn.Module):
         self.action = nn.Embedding(actions, 128)
         nn.init.zeros_(self.action.weight)
 
+    @staticmethod
+    def batch_mean(
+        x:Float[Tensor, "n ..."],  # a row a face
+    ) -> Float[Tensor, "1 ..."]:   # the mean row
+        "Over the faces of this batch; processes that share a batch replace it, see `training.team`."
+        return x.mean(0, keepdim=True)
+
     def forward(self,
         faces:Float[Tensor, "n 3 40 40"],  # RGB in [0, 1]
         actions:Int[Tensor, "n"],          # int64, what should be seen
@@ -61,8 +68,9 @@ class FaceCritic(nn.Module):
         "How real?"
         x = self.near(2*faces - 1)
         y = self.far[0](x)
-        spread = y.float().var(0, unbiased=False).add(1e-6).sqrt().mean().to(y.dtype).expand(len(y), 1, *y.shape[2:])
-        y = F.leaky_relu(self.whole(self.far[1](torch.cat([y, spread], 1)).flatten(1)), .2).float()
+        spread = self.batch_mean((y.float() - self.batch_mean(y.float())).square()).add(1e-6).sqrt().mean()
+        y = torch.cat([y, spread.to(y.dtype).expand(len(y), 1, *y.shape[2:])], 1)
+        y = F.leaky_relu(self.whole(self.far[1](y).flatten(1)), .2).float()
         said = (y*self.action(actions)).sum(1)
         return self.answer(y)[:, 0].float() + action_weight*said, self.patch(x).flatten(1).float()
 

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from ..faces import values_at_hand
+
 # %% ../../nbs/2_method/04_layers.ipynb #lay00006
 def check_faces(
     faces:Float[Tensor, "n 3 h w"],  # checked: float, three channels
@@ -37,8 +39,8 @@ def check_range(
     name:str,         # what the message calls them
 ) -> None:            # raises ValueError for values outside [0, 1] (1e-3 of rounding is let through) and for NaN
     "Refuse pictures that are not in [0, 1]."
-    if not pictures.numel(): return
-    low, high = (v.item() for v in pictures.detach().aminmax())
+    if not pictures.numel() or not values_at_hand(pictures): return
+    low, high = torch.stack(pictures.detach().aminmax()).tolist()
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"{name} must lie in [0, 1], got values from {low:.3g} to {high:.3g}")
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from ..faces import align_faces, to_float, to_uint8
+from ..faces import align_faces, send, to_float, to_uint8
 from .discriminator import AngularClassifier, Recognizer, SphereFace20
 from .layers import DepthwiseConv2d, QuickPReLU
 from .weight_files import read_state_dict
@@ -150,6 +150,11 @@ def split_frozen_stages(
     return nn.ModuleList(stages[:count]).requires_grad_(False)
 
 # %% ../../nbs/2_method/19_mobilefacenet.ipynb #7aa060ab
+def _points_in(faces:Tensor, points:tuple) -> Tensor:
+    "Fractions of the side as pixels, the same for every face."
+    side = torch.tensor(points, dtype=faces.dtype).mul(faces.shape[-1])
+    return send(side, faces.device).expand(len(faces), 5, 2)
+
 class AlignedRecognizer(PartlyFrozen, Recognizer):
     "A recogniser of aligned faces that takes them unaligned, and names people (Sec. 4, face classifier)."
     def __init__(self,
@@ -167,7 +172,7 @@ class AlignedRecognizer(PartlyFrozen, Recognizer):
         faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1], unaligned enlarged boxes
     ) -> Float[Tensor, "n 128"]:         # not normalised
         "Warp, then look."
-        points = faces.new_tensor(self.points).mul(faces.shape[-1]).expand(len(faces), 5, 2)
+        points = _points_in(faces, self.points)
         return self.net.embed(align_faces(faces, points, (112, 112)).clamp(0, 1))
 
     @torch.no_grad()
@@ -196,7 +201,7 @@ class AlignedSphereFace(Recognizer):
         faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1], unaligned enlarged boxes
     ) -> Float[Tensor, "n 512"]:         # not normalised
         "Warp, then look."
-        points = faces.new_tensor(self.points).mul(faces.shape[-1]).expand(len(faces), 5, 2)
+        points = _points_in(faces, self.points)
         return self.net.embed(align_faces(faces, points).clamp(0, 1))
 
     @property

@@ -18,9 +18,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import DECODER_LOSSES, TrainConfig
 from ..faces import crop_faces, paste_faces
-from .losses import (anneal_weight, check_finite, confusion_loss, detection_loss, negative_loss,
-                                      photorealistic_loss, rate_loss)
-from .players import Batch, Networks, TrainData, bf16_autocast, sample_batch, sample_faces
+from .losses import (anneal_weight, check_ids, confusion_loss, detection_loss, negative_loss,
+                                      photorealistic_loss, rate_loss, read_row, read_rows)
+from .players import (Batch, Networks, TrainData, adam_options, bf16_autocast, sample_batch,
+                                       sample_faces)
 from .supervised import identity_loss
 from .team import ALONE, Team, add_own_noise, average_gradients, average_row, places_of
 
@@ -50,7 +51,8 @@ def make_optimizers(
 ) -> tuple:           # Adam over all D's and R, Adam over M and A
     "Adam with the betas of the paper's reproductions, 0.5 and 0.999."
     ma = [dict(params=list(nets.M.parameters()), lr=cfg.lr_m), dict(params=list(nets.A.parameters()), lr=cfg.lr_a)]
-    return Adam([*nets.D.parameters(), *nets.R.parameters()], cfg.lr_d, betas=(.5, .999)), Adam(ma, betas=(.5, .999))
+    how = dict(betas=(.5, .999)) | adam_options(next(nets.M.parameters()).device)
+    return Adam([*nets.D.parameters(), *nets.R.parameters()], cfg.lr_d, **how), Adam(ma, **how)
 
 # %% ../../nbs/2_method/08_adversarial.ipynb #ec0bbd84
 def update_d(
@@ -61,9 +63,9 @@ def update_d(
     cfg:TrainConfig,                 # reads `margin`
     step:int,                        # D's step, for the anneal
     team:Team=ALONE,                 # whose part of a batch this is
-) -> dict:                           # `loss_d` before the step; `rank1`: share of anonymized faces named rightly
+) -> dict:                           # on the device: `loss_d` before the step; `rank1`: anonymized faces named rightly
     "max over D: name the original and the anonymized face alike (Sec. 3)."
-    with torch.no_grad(), bf16_autocast(faces.device):
+    with frozen(nets.M), bf16_autocast(faces.device):
         code = add_own_noise(nets.M, nets.M.mean_code(faces), *places_of(team, len(faces), faces.device))
         anonymized = nets.M.decode(code).float()
     terms, hits = [], []
@@ -73,12 +75,11 @@ def update_d(
         terms.append(clear + hidden)
         hits.append((logits.argmax(1) == ids).float().mean())
     loss = sum(terms)
-    check_finite(dict(loss_d=loss))
     opt.zero_grad()
     loss.backward()
     average_gradients(team, opt)
     opt.step()
-    return dict(loss_d=loss.item()/len(nets.D), rank1=max(hits).item())
+    return dict(loss_d=loss.detach()/len(nets.D), rank1=torch.stack(hits).amax())
 
 # %% ../../nbs/2_method/08_adversarial.ipynb #b23800a7
 def update_r(
@@ -87,19 +88,18 @@ def update_r(
     faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1]
     ids:Int[Tensor, "n"],            # int64 identities in [0, C)
     team:Team=ALONE,                 # whose part of a batch this is
-) -> dict:                           # `loss_r` before the step; `rank1_code`: share of codes named rightly
+) -> dict:                           # on the device: `loss_r` before the step; `rank1_code`: codes named rightly
     "max over R: name the person from M's code (ours)."
-    with torch.no_grad(), bf16_autocast(faces.device):
+    with frozen(nets.M), bf16_autocast(faces.device):
         mean = nets.M.mean_code(faces)
         code = add_own_noise(nets.M, mean, *places_of(team, len(faces), faces.device)).float()
     logits = nets.R(code)
     loss = nn.functional.cross_entropy(logits, ids)
-    check_finite(dict(loss_r=loss))
     opt.zero_grad()
     loss.backward()
     average_gradients(team, opt)
     opt.step()
-    return dict(loss_r=loss.item(), rank1_code=(logits.argmax(1) == ids).float().mean().item())
+    return dict(loss_r=loss.detach(), rank1_code=(logits.argmax(1) == ids).float().mean())
 
 # %% ../../nbs/2_method/08_adversarial.ipynb #9ea60ddd
 def _adversarial_loss(
@@ -151,11 +151,10 @@ def update_ma(
     cfg:TrainConfig,  # weights, objective, `decoder`
     step:int,         # D's step, for the anneal
     team:Team=ALONE,  # whose part of a batch this is
-) -> dict:            # the terms of `generator_losses` before the step
+) -> dict:            # on the device: the terms of `generator_losses` before the step
     "min over M and A: hide the name, keep the picture, keep the action (Sec. 3)."
     with frozen(nets.D), frozen(nets.R):
         terms = generator_losses(nets, batch, cfg, step)
-        check_finite(terms)
         opt.zero_grad()
         teaching = [name for name in terms if name in ('loss_rate', *DECODER_LOSSES[cfg.decoder])]
         rest = [terms[name] for name in terms if name not in teaching]
@@ -166,7 +165,7 @@ def update_ma(
     average_gradients(team, opt)
     for net in (nets.M, nets.A): nn.utils.clip_grad_norm_(net.parameters(), 5.)
     opt.step()
-    return {name: term.item() for name, term in terms.items()}
+    return {name: term.detach() for name, term in terms.items()}
 
 # %% ../../nbs/2_method/08_adversarial.ipynb #9a26a0e7
 def reset_network(
@@ -204,9 +203,10 @@ def adversarial_steps(
     opt_d, opt_ma = opts or make_optimizers(nets, cfg)
     generator = generator or torch.Generator().manual_seed(cfg.seed)
     schedule = _rate_schedule(opt_ma, cfg, start)
+    check_ids(data.ids, cfg.people)
     for net in (nets.M, nets.D, nets.A, nets.R): net.train()
-    for step in range(cfg.d_warmup if not start else 0):
-        update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
+    read_rows([update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
+               for step in range(cfg.d_warmup if not start else 0)])
     for step in range(start, cfg.steps):
         if cfg.d_restart and step and step % cfg.d_restart == 0:
             reset_network(nets.D[step//cfg.d_restart % len(nets.D)], opt_d)
@@ -214,6 +214,9 @@ def adversarial_steps(
         for i, (faces, ids) in enumerate(batch.d_batches):
             row = update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i, team)
         for faces, ids in batch.r_batches: row |= update_r(nets, opt_d, faces, ids, team)
-        row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)
+        try: row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)
+        except ValueError:  # A refuses NaN from a broken M; D's loss has told it before
+            read_row(dict(step=step) | row)
+            raise
         schedule.step()
-        yield dict(step=step) | average_row(team, row)
+        yield read_row(dict(step=step) | average_row(team, row))

@@ -39,12 +39,13 @@ def restore_optimizer(
     prefix:str,    # of the names
 ) -> None:         # nothing
     "The way back from `flatten_optimizer`."
-    state = {}
+    state, weights = {}, [p for group in opt.param_groups for p in group['params']]
     for name, value in tensors.items():
         head, _, rest = name.partition('.')
         if head == prefix:
             i, _, key = rest.partition('.')
-            state.setdefault(int(i), {})[key] = value.clone()  # the file's own memory is not ours to write to
+            like = weights[int(i)] if value.shape == weights[int(i)].shape else value
+            state.setdefault(int(i), {})[key] = torch.empty_like(like, dtype=value.dtype, device='cpu').copy_(value)
     opt.load_state_dict(opt.state_dict() | dict(state=state))
 
 # %% ../../nbs/2_method/10_checkpoints.ipynb #15c55055

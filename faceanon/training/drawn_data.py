@@ -8,14 +8,16 @@ __all__ = ['DRAWN_TERMS', 'DrawnConfig', 'drawn_preset', 'without_term', 'drawn_
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0003
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from ..faces import to_float
+from ..faces import send, to_float
 from .players import TrainData
+from .team import ALONE, WHOLE, Part, Team
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0006
 DRAWN_TERMS = ('looks', 'coarse', 'crops', 'frames', 'nobody', 'points', 'readers', 'spread', 'price')
@@ -130,7 +132,7 @@ class DrawnData(TrainData):
         wanted = torch.arange(self.people, device=self.ids.device).repeat_interleave(len(self.ids)//self.people)
         if not torch.equal(self.ids, wanted): raise ValueError("faces must lie person by person, each person as often")
 
-    @property
+    @cached_property
     def people(self) -> int: # identities
         "How many people there are."
         return int(self.ids[-1]) + 1
@@ -138,9 +140,10 @@ class DrawnData(TrainData):
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0013
 def sample_people(
     data:DrawnData,             # read
-    people:int,                 # how many, all different
+    people:int,                 # how many, all different, over all processes
     each:int,                   # pictures of each, all different
     generator:torch.Generator,  # on the CPU, advanced
+    team:Team=ALONE,            # which shares the people
 ) -> tuple:                     # float RGB faces `(people*each, 3, s, s)` in [0, 1], ids, actions; person by person
     "People with several pictures each."
     held = len(data.faces)//data.people
@@ -148,26 +151,28 @@ def sample_people(
         raise ValueError(f"asked for {each} pictures of {people} people, there are {held} of {data.people}")
     who = torch.randperm(data.people, generator=generator)[:people, None]
     which = torch.rand(people, held, generator=generator).argsort(1)[:, :each]
-    rows = (who*held + which).flatten().to(data.faces.device)
+    rows = send((who*held + which)[team.own_rows(people)].flatten(), data.faces.device)
     return to_float(data.faces[rows]), data.ids[rows], data.actions[rows]
 
 def sample_rendered(
     data:DrawnData,             # read
     count:int,                  # how many
     generator:torch.Generator,  # on the CPU, advanced
+    part:Part=WHOLE,            # which of a batch these are
 ) -> tuple:                     # float RGB faces `(count, 3, s, s)` in [0, 1], actions
     "What the critic should call real."
-    rows = torch.randint(len(data.faces), (count,), generator=generator).to(data.faces.device)
+    drawn = torch.randint(len(data.faces), (part.total or count,), generator=generator)
+    rows = part.rows(send(drawn, data.faces.device))
     return to_float(data.faces[rows]), data.actions[rows]
 
 # %% ../../nbs/2_method/28_drawn_data.ipynb #drda0016
 def jitter_light(
     faces:Float[Tensor, "n 3 h w"],  # RGB in [0, 1]
+    part:Part=WHOLE,                 # which of a batch these are
 ) -> Float[Tensor, "n 3 h w"]:       # in [0, 1], differentiable
     "Another brightness, another tint, and noise."
-    n = len(faces)
-    gain = 1 + .15*torch.randn(n, 1, 1, 1, device=faces.device) + .06*torch.randn(n, 3, 1, 1, device=faces.device)
-    return (faces*gain + .03*torch.randn_like(faces)).clamp(0, 1)
+    gain = 1 + .15*part.noise(faces[:, :1, :1, :1]) + .06*part.noise(faces[:, :, :1, :1])
+    return (faces*gain + .03*part.noise(faces)).clamp(0, 1)
 
 def shift_faces(
     faces:Float[Tensor, "n c h w"],  # any range

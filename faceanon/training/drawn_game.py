@@ -13,57 +13,74 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..faces import crop_faces, paste_faces
+from ..faces import crop_faces, paste_faces, send
 from .adversarial import frozen, reset_network
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_people, sample_rendered
 from .drawn_judges import Judges, crop_points, crops_loss, points_loss
 from .drawn_losses import (bound_gradient, coarse_loss, critic_loss, looks_loss, nobody_loss,
                                             reader_logits, reader_losses, readers_confusion, spread_loss)
 from .face_prior import DrawnPlayers, falling_rate, follow
-from .losses import check_finite
-from .players import bf16_autocast, sample_frames
+from .players import bf16_autocast, own_frames
+from .team import (ALONE, WHOLE, Part, Team, add_own_noise, average_gradients, average_row, part_of,
+                                    sharing_statistics, whole_rows)
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0006
 class _Step:
     "What one step of M sees: faces of named people, then the faces of some frames."
-    def __init__(self, data:DrawnData, cfg:DrawnConfig, generator:torch.Generator):
-        named, self.ids, actions = sample_people(data, cfg.batch_people, cfg.batch_pictures, generator)
-        self.frames, self.targets, self.boxes = sample_frames(data, cfg.batch_frames, cfg.pad, generator)
+    def __init__(self, data:DrawnData, cfg:DrawnConfig, generator:torch.Generator, team:Team=ALONE):
+        named, self.ids, actions = sample_people(data, cfg.batch_people, cfg.batch_pictures, generator, team)
+        self.frames, self.targets, self.boxes, *places = own_frames(data, cfg.batch_frames, cfg.pad, generator, team)
         crops = crop_faces(self.frames, self.boxes, named.shape[-1])
         self.labels = torch.cat([t['labels'] for t in self.targets])
         self.faces, self.count = torch.cat([named, crops]), len(named)
-        self.points = crop_points(self.targets, self.boxes).to(named.device)
+        self.points = send(crop_points(self.targets, self.boxes), named.device)
         self.actions = torch.cat([actions, self.labels - 1])
-        self.people = (cfg.batch_people, cfg.batch_pictures)
+        self.people = (len(named)//cfg.batch_pictures, cfg.batch_pictures)
+        self._place(cfg, team, *places)
+
+    def _place(self, cfg:DrawnConfig, team:Team, frames:list, cut:list, heads:int) -> None:
+        "Which people, named faces, frames, faces of frames and faces of the whole batch these are."
+        each, device = cfg.batch_pictures, self.faces.device
+        people = list(range(cfg.batch_people)[team.own_rows(cfg.batch_people)])
+        named, self.all_named = [each*i + j for i in people for j in range(each)], each*cfg.batch_people
+        self.all_faces = self.all_named + heads
+        self.of_people = part_of(team, people, cfg.batch_people, device)
+        self.of_named = part_of(team, named, self.all_named, device)
+        self.of_frames = part_of(team, frames, cfg.batch_frames, device)
+        self.of_cut = part_of(team, cut, heads, device)
+        self.of_faces = part_of(team, [*named, *(self.all_named + i for i in cut)], self.all_faces, device)
 
     def draw_who(self, who:int) -> Float[Tensor, "n w"]:
         "Two faces of different people share their nobody: the first half of the named faces with the second."
-        device, half = self.faces.device, self.count//2
+        device, half = self.faces.device, self.all_named//2
         pairs = torch.randn(half, who, device=device).repeat(2, 1)
-        return torch.cat([pairs, torch.randn(len(self.faces) - 2*half, who, device=device)])
+        return self.of_faces.rows(torch.cat([pairs, torch.randn(self.all_faces - 2*half, who, device=device)]))
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0008
 def _frames_loss(judges:Judges, step:int, seen:_Step, drawn:Tensor) -> Tensor:
     "One A, another at each step, names the people in frames with drawn faces; boxes are a little off."
     A = judges.detectors[step % len(judges.detectors)]
-    changed = jitter_light(paste_faces(seen.frames, drawn[seen.count:].clamp(0, 1), seen.boxes))
-    sides = [(t['boxes'][:, 2:] - t['boxes'][:, :2]).repeat(1, 2) for t in seen.targets]
-    boxes = [t['boxes'] + .05*side*torch.randn_like(side) for t, side in zip(seen.targets, sides)]
-    return F.cross_entropy(A.classify_boxes(changed, boxes), seen.labels)
+    changed = jitter_light(paste_faces(seen.frames, drawn[seen.count:].clamp(0, 1), seen.boxes), seen.of_frames)
+    boxes = torch.cat([t['boxes'] for t in seen.targets])
+    moved = boxes + .05*(boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)*seen.of_cut.noise(boxes)
+    logits = A.classify_boxes(changed, list(moved.split([len(t['boxes']) for t in seen.targets])))
+    return seen.of_cut.weight*F.cross_entropy(logits, seen.labels)
 
-def _picture_terms(judges:Judges, critic:nn.Module, step:int, seen:_Step, drawn:Tensor, cfg:DrawnConfig) -> dict:
+def _picture_terms(judges:Judges, critic:nn.Module, step:int, seen:_Step, drawn:Tensor, cfg:DrawnConfig,
+                   team:Team) -> dict:
     "Name -> the term, and its weight and its bound in units of the critic's gradient."
     def nobody():
-        with bf16_autocast(drawn.device): rows = judges.identity.embed(jitter_light(drawn[:seen.count//2*2]))
-        return nobody_loss(rows.float())
+        with bf16_autocast(drawn.device): rows = judges.identity.embed(jitter_light(drawn[:seen.count], seen.of_named))
+        return nobody_loss(whole_rows(team, rows.float(), seen.of_named)[:seen.all_named//2*2])
     turns = list(judges.crops)[step % 2::2] or list(judges.crops)
     terms = dict(
-        looks=(lambda: looks_loss(critic, drawn, seen.actions, 1.), 1., 1.),
-        coarse=(lambda: coarse_loss(drawn, seen.faces), cfg.coarse_weight, 1.),
-        crops=(lambda: crops_loss(turns, drawn, seen.actions, cfg.near_actions), cfg.crops_weight, 1.),
+        looks=(lambda: looks_loss(critic, drawn, seen.actions, 1., seen.of_faces), 1., 1.),
+        coarse=(lambda: seen.of_faces.weight*coarse_loss(drawn, seen.faces), cfg.coarse_weight, 1.),
+        crops=(lambda: crops_loss(turns, drawn, seen.actions, cfg.near_actions, seen.of_faces), cfg.crops_weight, 1.),
         frames=(lambda: _frames_loss(judges, step, seen, drawn), cfg.frames_weight, 1.),
         nobody=(nobody, cfg.nobody_weight, .5),
-        points=(lambda: points_loss(judges.points, drawn[seen.count:], seen.points), cfg.points_weight, 1.))
+        points=(lambda: points_loss(judges.points, drawn[seen.count:], seen.points, seen.of_cut),
+                cfg.points_weight, 1.))
     return {name: row for name, row in terms.items() if name in cfg.terms}
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0009
@@ -74,18 +91,19 @@ def _picture_gradient(
     seen,              # what this step sees
     drawn:Tensor,      # all its faces as drawn, without gradient
     cfg:DrawnConfig,   # terms and weights
+    team:Team=ALONE,   # which shares the pictures
 ) -> tuple:            # the gradient with respect to `drawn`, and the values of the terms by name
     "What the judges want changed, each bounded by the critic."
     leaf = drawn.detach().requires_grad_()
     values, total, reference = {}, torch.zeros_like(drawn), None
-    for name, (term, weight, ratio) in _picture_terms(judges, critic, step, seen, leaf, cfg).items():
+    for name, (term, weight, ratio) in _picture_terms(judges, critic, step, seen, leaf, cfg, team).items():
         values[f'loss_{name}'] = term()
         gradient, = torch.autograd.grad(values[f'loss_{name}'], leaf)
         if name == 'looks': reference, total = gradient, total + gradient
         elif name in ('frames', 'points'):  # named faces stand in no frame
             own = reference if reference is None else reference[seen.count:]
-            total[seen.count:] += bound_gradient(gradient[seen.count:], own, weight, ratio)
-        else: total += bound_gradient(gradient, reference, weight, ratio)
+            total[seen.count:] += bound_gradient(gradient[seen.count:], own, weight, ratio, team)
+        else: total += bound_gradient(gradient, reference, weight, ratio, team)
     return total, values
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0011
@@ -95,11 +113,13 @@ def code_terms(
     means:Float[Tensor, "p e d"],  # codes before the channel, with gradient
     cfg:DrawnConfig,               # terms and weights
     readers_weight:float,          # of `readers` and, times `spread_weight`, of `spread`
+    team:Team=ALONE,               # which shares the people
+    part:Part=WHOLE,               # which people of the batch these are
 ) -> dict:                         # name -> weighted term, with gradient
     "What M pays for what it says."
     terms = dict(
-        loss_readers=lambda: readers_weight*readers_confusion(reader_logits(M, readers, means)),
-        loss_spread=lambda: readers_weight*cfg.spread_weight*spread_loss(means, M.noise),
+        loss_readers=lambda: readers_weight*readers_confusion(reader_logits(M, readers, means, part)),
+        loss_spread=lambda: readers_weight*cfg.spread_weight*spread_loss(whole_rows(team, means, part), M.noise),
         loss_price=lambda: cfg.price_weight*M.price())
     return {name: term() for name, term in terms.items() if name.removeprefix('loss_') in cfg.terms}
 
@@ -111,20 +131,22 @@ def update_readers(
     cfg:DrawnConfig,            # sizes
     generator:torch.Generator,  # of the draws
     times:int=2,                # steps, each with fresh noise
-) -> dict:                      # a loss each, before the last step
+    team:Team=ALONE,            # which shares the people
+) -> dict:                      # on the device: a loss each, before the last step
     "Name the person from averages of codes."
     people = min(2*cfg.batch_people, data.people)
-    faces, ids, _ = sample_people(data, people, cfg.batch_pictures, generator)
-    with torch.no_grad(), bf16_autocast(faces.device): means = players.M.mean_code(faces).float()
-    means, names = means.unflatten(0, (people, -1)), ids.view(people, -1)[:, 0]
+    faces, ids, _ = sample_people(data, people, cfg.batch_pictures, generator, team)
+    with frozen(players.M), bf16_autocast(faces.device): means = players.M.mean_code(faces).float()
+    means, names = means.unflatten(0, (-1, cfg.batch_pictures)), ids.view(-1, cfg.batch_pictures)[:, 0]
+    part = part_of(team, list(range(people)[team.own_rows(people)]), people, faces.device)
     for _ in range(times):
-        losses = reader_losses(reader_logits(players.M, players.readers, means), names)
+        losses = reader_losses(reader_logits(players.M, players.readers, means, part), names)
         rows = {f'loss_reader{i}': loss for i, loss in enumerate(losses)}
-        check_finite(rows)
         opt.zero_grad()
         sum(losses).backward()
+        average_gradients(team, opt)
         opt.step()
-    return {name: loss.item() for name, loss in rows.items()}
+    return {name: loss.detach() for name, loss in rows.items()}
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0014
 def _update_drawn_m(
@@ -135,22 +157,25 @@ def _update_drawn_m(
     cfg:DrawnConfig,            # terms and weights
     step:int,                   # of the game
     readers_weight:float,       # as for `code_terms`
-) -> tuple:                     # drawn faces without gradient, and the terms before the step
+    team:Team=ALONE,            # which shares the batch
+) -> tuple:                     # on the device: drawn faces without gradient, and the terms before the step
     "Hide the person, show the action, draw a face."
     M = players.M
     with bf16_autocast(seen.faces.device): means = M.mean_code(seen.faces)
-    code = M.add_noise(means.float(), seen.draw_who(M.who))
+    who = seen.draw_who(M.who)
+    code = torch.cat([who, add_own_noise(M, means.float(), seen.of_faces.places, seen.all_faces)[:, M.who:]], 1)
     with bf16_autocast(code.device): drawn = M.decode(code)
     with frozen(players.critic), frozen(players.readers):
-        gradient, values = _picture_gradient(judges, players.critic, step, seen, drawn.float(), cfg)
-        told = code_terms(M, players.readers, means[:seen.count].float().unflatten(0, seen.people), cfg, readers_weight)
-        check_finite(values | told)
+        gradient, values = _picture_gradient(judges, players.critic, step, seen, drawn.float(), cfg, team)
+        named = means[:seen.count].float().unflatten(0, seen.people)
+        told = code_terms(M, players.readers, named, cfg, readers_weight, team, seen.of_people)
         opt.zero_grad()
         paid = [sum(told.values())] if told else []
         torch.autograd.backward([drawn, *paid], [gradient.to(drawn.dtype), *[None]*len(paid)])
+    average_gradients(team, opt)
     nn.utils.clip_grad_norm_(M.parameters(), 20.)
     opt.step()
-    return drawn.detach().float(), {name: value.item() for name, value in (values | told).items()}
+    return drawn.detach().float(), {name: value.detach() for name, value in (values | told).items()}
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0015
 def update_critic(
@@ -160,15 +185,17 @@ def update_critic(
     drawn:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], without gradient
     actions:Int[Tensor, "n"],         # what they should show
     generator:torch.Generator,        # of the draws
-) -> dict:                            # `loss_critic` before the step
+    team:Team=ALONE,                  # which shares the faces
+    part:Part=WHOLE,                  # which of the batch these are
+) -> dict:                            # on the device: `loss_critic` before the step
     "As many rendered faces as drawn ones."
-    rendered, shown = sample_rendered(data, len(drawn), generator)
-    loss = critic_loss(critic, rendered, shown, drawn, actions, 1.)
-    check_finite(dict(loss_critic=loss))
+    rendered, shown = sample_rendered(data, len(drawn), generator, part)
+    loss = critic_loss(critic, rendered, shown, drawn, actions, 1., part)
     opt.zero_grad()
     loss.backward()
+    average_gradients(team, opt)
     opt.step()
-    return dict(loss_critic=loss.item())
+    return dict(loss_critic=loss.detach())
 
 # %% ../../nbs/2_method/32_drawn_game.ipynb #drga0017
 def drawn_steps(
@@ -181,7 +208,8 @@ def drawn_steps(
     stop:int,                   # the first step that is left for later
     readers_weight:float,       # in these steps
     generator:torch.Generator,  # of the draws, on the CPU
-) -> Iterator[dict]:            # after each step: `step` and all terms before it
+    team:Team=ALONE,            # which shares each batch
+) -> Iterator[dict]:            # after each step: `step` and, on the device, all terms before it: see `read_rows`
     "A stretch of the game."
     schedules = [falling_rate(opts['m'], cfg.steps, .7, start)]
     for net in (players.M, players.critic, players.readers): net.train()
@@ -189,10 +217,12 @@ def drawn_steps(
         if step and step % cfg.reader_restart == 0 and step < .9*cfg.steps:
             oldest = step//cfg.reader_restart - 1
             reset_network(players.readers[oldest % len(players.readers)], opts['readers'])
-        row = update_readers(players, opts['readers'], data, cfg, generator)
-        seen = _Step(data, cfg, generator)
-        drawn, terms = _update_drawn_m(players, judges, opts['m'], seen, cfg, step, readers_weight)
-        row |= terms | update_critic(players.critic, opts['critic'], data, drawn, seen.actions, generator)
+        with sharing_statistics(team, [players.M, players.critic, players.readers]):
+            row = update_readers(players, opts['readers'], data, cfg, generator, team=team)
+            seen = _Step(data, cfg, generator, team)
+            drawn, terms = _update_drawn_m(players, judges, opts['m'], seen, cfg, step, readers_weight, team)
+            row |= terms | update_critic(players.critic, opts['critic'], data, drawn, seen.actions, generator, team,
+                                         seen.of_faces)
         for schedule in schedules: schedule.step()
         follow(players.average, players.M, step + 1)
-        yield dict(step=step, readers_weight=readers_weight) | row
+        yield dict(step=step, readers_weight=readers_weight) | average_row(team, row)

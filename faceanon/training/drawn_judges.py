@@ -15,10 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..faces import crop_faces, landmarks_in_crops
+from ..faces import crop_faces, landmarks_in_crops, send
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_rendered, shift_faces
-from .losses import check_finite
-from .players import bf16_autocast, sample_faces, sample_frames
+from .losses import read_row
+from .team import WHOLE, Part
+from .players import adam_options, bf16_autocast, sample_faces, sample_frames
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0006
 @dataclass
@@ -41,11 +42,12 @@ def crops_loss(
     faces:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], with gradient
     actions:Int[Tensor, "n"],         # int64 from 0, near ones first
     near:int,                         # how many are near ones
+    part:Part=WHOLE,                  # which of a batch these are
 ) -> Float[Tensor, ""]:               # nats, mean over networks
     "Show in the face what is done."
-    seen, wanted = shift_faces(jitter_light(faces)), _crop_labels(actions, near)
+    seen, wanted = shift_faces(jitter_light(faces, part)), _crop_labels(actions, near)
     with bf16_autocast(faces.device): answers = [net(seen) for net in nets]
-    return sum(F.cross_entropy(logits.float(), wanted) for logits in answers)/len(answers)
+    return part.weight*sum(F.cross_entropy(logits.float(), wanted) for logits in answers)/len(answers)
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0007
 def crop_points(
@@ -59,10 +61,11 @@ def points_loss(
     net:nn.Module,                     # faces -> x, y of five points in sides of the face, ten numbers
     faces:Float[Tensor, "n 3 s s"],    # RGB in [0, 1], with gradient
     points:Float[Tensor, "n 5 2"],     # where they should be
+    part:Part=WHOLE,                   # which of a batch these are
 ) -> Float[Tensor, ""]:                # mean distance along an axis, sides of the face
     "Eyes, nose and mouth where they were."
-    with bf16_autocast(faces.device): found = net(jitter_light(faces))
-    return (found.float().unflatten(1, (5, 2)) - points).abs().mean()
+    with bf16_autocast(faces.device): found = net(jitter_light(faces, part))
+    return part.weight*(found.float().unflatten(1, (5, 2)) - points).abs().mean()
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0010
 def judge_steps(
@@ -74,7 +77,8 @@ def judge_steps(
 ) -> Iterator[dict]:            # after each step: `step`, `loss_actions`, `loss_identity`, `loss_points` before it
     "Networks that judge faces, one cycle of AdamW."
     generator = torch.Generator().manual_seed(cfg.seed)
-    opt = torch.optim.AdamW(nn.ModuleList([crops, identity, points]).parameters(), 1.5e-3, weight_decay=.05)
+    opt = torch.optim.AdamW(nn.ModuleList([crops, identity, points]).parameters(), 1.5e-3, weight_decay=.05,
+                            **adam_options(data.faces.device))
     warm = max(1, cfg.judge_steps//10)
     schedule = LambdaLR(opt, lambda step: min((step + 1)/warm, 1.02 - step/cfg.judge_steps))
     for net in (crops, identity, points): net.train()
@@ -85,11 +89,10 @@ def judge_steps(
         with bf16_autocast(faces.device): logits = identity(shift_faces(jitter_light(faces)))
         losses = dict(loss_actions=actions_loss, loss_identity=F.cross_entropy(logits.float(), ids))
         frames, targets, boxes = sample_frames(data, cfg.batch_frames, cfg.pad, generator)
-        cut, where = crop_faces(frames, boxes, faces.shape[-1]), crop_points(targets, boxes).to(faces.device)
+        cut, where = crop_faces(frames, boxes, faces.shape[-1]), send(crop_points(targets, boxes), faces.device)
         losses['loss_points'] = points_loss(points, cut, where)
-        check_finite(losses)
         opt.zero_grad()
         sum(losses.values()).backward()
         opt.step()
         schedule.step()
-        yield dict(step=step) | {name: value.item() for name, value in losses.items()}
+        yield read_row(dict(step=step) | losses)

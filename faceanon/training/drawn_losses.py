@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from .losses import confusion_loss
 from .players import bf16_autocast
+from .team import ALONE, WHOLE, Part, Team, sum_over_team
 
 # %% ../../nbs/2_method/29_drawn_losses.ipynb #drlo0006
 def _hinge(rendered:Tensor, drawn:Tensor) -> Tensor:
     "Rendered above 1, drawn below -1."
     return F.relu(1 - rendered).mean() + F.relu(1 + drawn).mean()
 
-def _seen_by_critic(faces:Tensor) -> Tensor: return faces + .04*torch.randn_like(faces)
+def _seen_by_critic(faces:Tensor, part:Part) -> Tensor: return faces + .04*part.noise(faces)
 
 def critic_loss(
     critic:nn.Module,                     # faces, actions, weight -> answers for the whole and the patches
@@ -29,22 +30,24 @@ def critic_loss(
     drawn:Float[Tensor, "m 3 s s"],       # RGB in [0, 1], without gradient
     drawn_actions:Int[Tensor, "m"],       # int64, what they should show
     action_weight:float,                  # of the action in the answer, 0 before M says anything
+    part:Part=WHOLE,                      # which of a batch the drawn ones are, and the rendered ones
 ) -> Float[Tensor, ""]:                   # hinge, whole and patches
     "Tell drawn from rendered faces."
     with bf16_autocast(rendered.device):
-        answers = critic(_seen_by_critic(torch.cat([rendered, drawn])), torch.cat([rendered_actions, drawn_actions]),
-                         action_weight)
-    return sum(_hinge(answer[:len(rendered)], answer[len(rendered):]) for answer in answers)
+        seen = torch.cat([_seen_by_critic(rendered, part), _seen_by_critic(drawn, part)])
+        answers = critic(seen, torch.cat([rendered_actions, drawn_actions]), action_weight)
+    return part.weight*sum(_hinge(answer[:len(rendered)], answer[len(rendered):]) for answer in answers)
 
 def looks_loss(
     critic:nn.Module,                 # frozen by the caller
     drawn:Float[Tensor, "n 3 s s"],   # RGB in [0, 1], with gradient
     actions:Int[Tensor, "n"],         # int64, what they should show
     action_weight:float,              # as for `critic_loss`
+    part:Part=WHOLE,                  # which of a batch these are
 ) -> Float[Tensor, ""]:               # mean over faces and patches
     "Look rendered."
-    with bf16_autocast(drawn.device): whole, patches = critic(_seen_by_critic(drawn), actions, action_weight)
-    return -whole.mean() - patches.mean()
+    with bf16_autocast(drawn.device): whole, patches = critic(_seen_by_critic(drawn, part), actions, action_weight)
+    return -part.weight*(whole.mean() + patches.mean())
 
 # %% ../../nbs/2_method/29_drawn_losses.ipynb #drlo0010
 def _border_weight(like:Tensor) -> Tensor:
@@ -81,9 +84,10 @@ def _average_codes(
     means:Float[Tensor, "p e d"],     # codes before the channel, of p people, e of each
     pictures:int,                     # averaged, at most e
     draws:int,                        # averaged
+    part:Part,                        # which of a batch these people are
 ) -> Float[Tensor, "n c"]:            # without the numbers that are drawn; person by person
     "What a reader gets: fresh noise, less of it the more it averages."
-    codes = (means + M.noise*torch.randn_like(means)/draws**.5)[..., M.who:]
+    codes = (means + M.noise*part.noise(means)/draws**.5)[..., M.who:]
     each = min(pictures, means.shape[1])
     used = means.shape[1]//each*each
     return codes[:, :used].unflatten(1, (-1, each)).mean(2).flatten(0, 1)
@@ -92,9 +96,10 @@ def reader_logits(
     M:nn.Module,                      # `noise`, `who`
     readers:nn.ModuleList,            # one for each of `CODE_READERS`
     means:Float[Tensor, "p e d"],     # codes before the channel, of p people, e of each
+    part:Part=WHOLE,                  # which of a batch these people are
 ) -> list[Float[Tensor, "n c"]]:      # float32, one a reader, person by person
     "Who do the readers think it is?"
-    codes = [_average_codes(M, means, pictures, draws) for pictures, draws in CODE_READERS]
+    codes = [_average_codes(M, means, pictures, draws, part) for pictures, draws in CODE_READERS]
     with bf16_autocast(means.device): return [reader(c) for reader, c in zip(readers, codes)]
 
 def reader_losses(
@@ -127,8 +132,9 @@ def bound_gradient(
     reference:Tensor|None,    # the critic's; None: no critic takes part
     weight:float,             # of the term where its gradient is small
     ratio:float,              # of the critic's root mean square, at most
+    team:Team=ALONE,          # whose processes have the other pictures
 ) -> Tensor:                  # scaled
     "A term may guide the picture and never outweigh the critic."
     if reference is None: return weight*gradient
-    def size(g): return g.square().mean().sqrt()
-    return gradient*torch.minimum(gradient.new_tensor(weight), ratio*size(reference)/(size(gradient) + 1e-20))
+    def size(g): return sum_over_team(team, g.square().sum()).sqrt()  # as many numbers in both
+    return gradient*(ratio*size(reference)/(size(gradient) + 1e-20)).clamp(max=weight)

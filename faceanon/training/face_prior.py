@@ -18,8 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from .adversarial import frozen
 from .drawn_data import DrawnConfig, DrawnData, sample_rendered
 from .drawn_losses import critic_loss, looks_loss
-from .losses import check_finite
-from .players import bf16_autocast
+from .players import adam_options, bf16_autocast
 
 # %% ../../nbs/2_method/30_face_prior.ipynb #fpri0006
 @dataclass
@@ -46,9 +45,10 @@ def drawn_optimizers(
     M = players.M
     parts = [group('encoder', M.encoder.parameters()), group('generator', M.generator.parameters()),
              group('openness', [M.openness])]
-    return dict(critic=Adam([group('critic', players.critic.parameters())], betas=(0., .99)),
-                m=Adam(parts, betas=(.5 if game else 0., .99)),
-                readers=AdamW([group('readers', players.readers.parameters())], weight_decay=.05))
+    how = adam_options(M.openness.device)
+    return dict(critic=Adam([group('critic', players.critic.parameters())], betas=(0., .99), **how),
+                m=Adam(parts, betas=(.5 if game else 0., .99), **how),
+                readers=AdamW([group('readers', players.readers.parameters())], weight_decay=.05, **how))
 
 # %% ../../nbs/2_method/30_face_prior.ipynb #fpri0008
 def falling_rate(
@@ -112,11 +112,10 @@ def _update_generator(players:DrawnPlayers, opt:Adam, code:Tensor, actions:Tenso
     with bf16_autocast(code.device): read = M.encoder(drawn + .04*torch.randn_like(drawn))
     apart = (read - code[:, who:]).square()
     losses = dict(loss_looks=looks, loss_said=.1*apart[:, :said].mean(), loss_map=.02*apart[:, said:].mean())
-    check_finite(losses)
     opt.zero_grad()
     sum(losses.values()).backward()
     opt.step()
-    return drawn.detach(), losses
+    return drawn.detach(), {name: loss.detach() for name, loss in losses.items()}
 
 def prior_steps(
     players:DrawnPlayers,       # M without its channel, its average and the critic change, in training mode
@@ -126,7 +125,7 @@ def prior_steps(
     start:int,                  # steps done already
     stop:int,                   # the first step that is left for later
     generator:torch.Generator,  # of the draws, on the CPU
-) -> Iterator[dict]:            # after each step: `step` and the losses before it
+) -> Iterator[dict]:            # after each step: `step` and, on the device, the losses before it: see `read_rows`
     "The generator against the critic."
     device = data.faces.device
     schedules = [falling_rate(opts[name], cfg.prior_steps, .8, start) for name in ('critic', 'm')]
@@ -136,10 +135,9 @@ def prior_steps(
         code = torch.randn(cfg.prior_batch, players.M.generator.code_size, device=device)
         with frozen(players.critic): drawn, losses = _update_generator(players, opts['m'], code, actions)
         loss = critic_loss(players.critic, rendered, actions, drawn, actions, 0.)
-        check_finite(dict(loss_critic=loss))
         opts['critic'].zero_grad()
         loss.backward()
         opts['critic'].step()
         for schedule in schedules: schedule.step()
         follow(players.average.generator, players.M.generator, step + 1)
-        yield dict(step=step, loss_critic=loss.item()) | {name: value.item() for name, value in losses.items()}
+        yield dict(step=step, loss_critic=loss.detach()) | losses

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainConfig
-from ..faces import to_float
-from .losses import angular_softmax_loss, anneal_weight, check_finite, detection_loss
-from .players import TrainData, bf16_autocast, sample_faces
+from ..faces import send, to_float
+from .losses import angular_softmax_loss, anneal_weight, detection_loss, read_row
+from .players import TrainData, adam_options, bf16_autocast, sample_faces
 
 # %% ../../nbs/2_method/07_supervised.ipynb #dcdc9e41
 def identity_loss(
@@ -41,19 +41,18 @@ def train_identity_classifier(
 ) -> Iterator[dict]:    # after each step: `step`, `loss` before it, `rank1` on its batch
     "D alone on original faces, by angular softmax: the paper's pre-trained D, and the fixed verifier of its protocol."
     gen = torch.Generator().manual_seed(cfg.seed)
-    opt = torch.optim.AdamW(D.parameters(), 2e-3, weight_decay=.01)
+    opt = torch.optim.AdamW(D.parameters(), 2e-3, weight_decay=.01, **adam_options(data.faces.device))
     steps = cfg.attack_steps
     schedule = LambdaLR(opt, lambda step: min(1., (step + 1)/100, (steps - step)/steps*1.5))
     D.train()
     for step in range(steps):
         faces, ids = sample_faces(data, cfg.batch_faces, gen)
         loss, logits = identity_loss(D, faces, ids, cfg.margin, step)
-        check_finite(dict(loss_d=loss))
         opt.zero_grad()
         loss.backward()
         opt.step()
         schedule.step()
-        yield dict(step=step, loss=loss.item(), rank1=(logits.argmax(1) == ids).float().mean().item())
+        yield read_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids).float().mean()))
 
 # %% ../../nbs/2_method/07_supervised.ipynb #cf9f9172
 def _flip_frames(
@@ -87,21 +86,20 @@ def _train_action_detector(
 ) -> Iterator[dict]:                  # after each step: `step`, `loss` before it
     "A alone: one cycle of AdamW over frames, mirrored half of the time."
     gen = torch.Generator().manual_seed(seed)
-    opt = torch.optim.AdamW(A.parameters(), lr, weight_decay=1e-4)
+    opt = torch.optim.AdamW(A.parameters(), lr, weight_decay=1e-4, **adam_options(frames.device))
     schedule = LambdaLR(opt, lambda step: _one_cycle(step, steps))
     A.train()
     for step in range(steps):
         rows = torch.randint(len(frames), (batch,), generator=gen).tolist()
-        shown, wanted = to_float(frames[rows]), [targets[i] for i in rows]
+        shown, wanted = to_float(frames[send(torch.tensor(rows), frames.device)]), [targets[i] for i in rows]
         if torch.rand((), generator=gen) < .5: shown, wanted = _flip_frames(shown, wanted)
         value = loss(A, shown, wanted)
-        check_finite(dict(loss_det=value))
         opt.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(A.parameters(), 5.)
         opt.step()
         schedule.step()
-        yield dict(step=step, loss=value.item())
+        yield read_row(dict(step=step, loss=value))
 
 # %% ../../nbs/2_method/07_supervised.ipynb #30caa09d
 def _classification_loss(
