@@ -16,7 +16,7 @@ from faceanon.training.checkpoints import read_checkpoint, restore_state, save_s
 from faceanon.training.drawn_data import DRAWN_TERMS
 from faceanon.training.drawn_game import drawn_steps
 from faceanon.training.face_prior import drawn_optimizers
-from faceanon.training.losses import read_rows
+from faceanon.training.losses import read_loss_rows
 from faceanon.training.team import Team, join_team
 
 launchers = pytest.importorskip('accelerate.launchers')
@@ -49,7 +49,7 @@ def play(folder, killed_at=None):
             restore_state(path, tensors, players.modules(), kept, generator)
         for begin in range(start, TEAM.steps, STRETCH):
             steps = drawn_steps(players, judges, opts, toy_data(), TEAM, begin, begin + STRETCH, 2., generator, team)
-            rows = read_rows(list(kill_in(steps, team, killed_at)))
+            rows = read_loss_rows(list(kill_in(steps, team, killed_at)))
             if team.is_main:
                 about = dict(step=str(begin + STRETCH), rows=json.dumps(rows))
                 save_state(path, players.modules(), kept, generator, about)

@@ -20,7 +20,7 @@ from faceanon.training.drawn_data import DRAWN_TERMS, DrawnData
 from faceanon.training.drawn_game import drawn_steps
 from faceanon.training.drawn_judges import judge_steps
 from faceanon.training.face_prior import drawn_optimizers, prior_steps
-from faceanon.training.losses import read_rows
+from faceanon.training.losses import read_loss_rows
 from faceanon.training.players import TrainData
 from faceanon.training.supervised import finetune_a, train_identity_classifier, warm_up_a
 
@@ -140,7 +140,7 @@ def test_a_stretch_of_the_drawn_game_is_read_in_one_transfer():
     with counting_waits() as waits:
         rows = list(drawn_game())
         waits.lines.clear()
-        read = read_rows(rows)
+        read = read_loss_rows(rows)
     assert sum(waits.lines.values()) == 1
     assert [row['step'] for row in read] == [0, 1, 2]
     assert all(type(value) in (float, int) for row in read for value in row.values())

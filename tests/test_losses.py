@@ -14,7 +14,7 @@ from faceanon.training.losses import (
     negative_loss,
     photorealistic_loss,
     rate_loss,
-    read_rows,
+    read_loss_rows,
 )
 
 
@@ -202,6 +202,6 @@ def test_wrong_arguments_are_refused(call, says):
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_and_shows_all_terms(bad):
     fine = dict(step=6, loss_adv=-3., loss_l1=torch.tensor(0.25), loss_det=torch.tensor(2.))
-    assert read_rows([fine]*2) == [dict(step=6, loss_adv=-3., loss_l1=.25, loss_det=2.)]*2
-    with pytest.raises(FloatingPointError) as e: read_rows([fine, fine | dict(step=7, loss_adv=torch.tensor(bad))])
+    assert read_loss_rows([fine]*2) == [dict(step=6, loss_adv=-3., loss_l1=.25, loss_det=2.)]*2
+    with pytest.raises(FloatingPointError) as e: read_loss_rows([fine, fine | dict(step=7, loss_adv=torch.tensor(bad))])
     assert all(said in str(e.value) for said in ("at step 7", f"loss_adv={bad}", "loss_l1=0.25", "loss_det=2"))

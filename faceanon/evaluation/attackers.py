@@ -22,7 +22,7 @@ from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer
                                          rank_k, tar_at_far, verification_error)
 from ..faces import send
 from ..models.discriminator import PlainCNN, SmallSphereFace
-from ..training.losses import read_row
+from ..training.losses import read_loss_row
 from ..training.players import adam_options
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #10c81c8a
@@ -173,7 +173,7 @@ def train_attacker(
         loss.backward()
         opt.step()
         schedule.step()
-        yield read_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids[rows]).float().mean()))
+        yield read_loss_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids[rows]).float().mean()))
 
 # %% ../../nbs/3_evaluation/03_attackers.ipynb #4dfae32c
 class _FisherDiscriminant(nn.Module):

@@ -66,7 +66,7 @@ def read_attributes(
     ids:Int[Tensor, "m"],          # whose they are
     rounds:int=200,                # redraws of the people
     components:int=200,            # principal components at most, before the discriminant
-) -> list[dict]:                   # `attribute`, and what `_read_attribute` gives
+) -> list[dict]:                   # `attribute`, with `auc`, `accuracy` and what goes with them
     "A discriminant for each attribute."
     learned, tested = learned.double(), tested.double()
     centre = learned.mean(0)

@@ -38,7 +38,7 @@ from ..training.drawn_judges import Judges, judge_steps
 from ..training.drawn_losses import CODE_READERS
 from ..training.face_prior import (DrawnPlayers, drawn_optimizers, measure_generator, measuring_norms,
                                           prior_steps)
-from ..training.losses import read_rows
+from ..training.losses import read_loss_rows
 from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0006
@@ -191,11 +191,11 @@ def _take_steps(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig) -> lis
     "The next steps, of the prior or of the game, up to the next look."
     if run.step < cfg.prior_steps:
         stop = min(run.step + cfg.probe_every, cfg.prior_steps)
-        return read_rows(list(prior_steps(run.players, run.opts, data, cfg, run.step, stop, run.generator)))
+        return read_loss_rows(list(prior_steps(run.players, run.opts, data, cfg, run.step, stop, run.generator)))
     start = run.step - cfg.prior_steps
     stop = min(start + cfg.probe_every, cfg.steps)
     steps = drawn_steps(run.players, judges, run.opts, data, cfg, start, stop, run.readers_weight, run.generator)
-    return read_rows(list(steps))
+    return read_loss_rows(list(steps))
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0016
 def _probe(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:

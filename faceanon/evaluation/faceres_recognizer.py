@@ -62,6 +62,7 @@ class _Separable(nn.Module):
         if self.depthwise.stride[0] == 2: x = F.pad(x, (0, 1, 0, 1))
         return F.relu6(self.pointwise(F.relu6(self.depthwise(x) + self.shift)))
 
+# %% ../../nbs/3_evaluation/21_faceres_recognizer.ipynb #fres00s1
 class FaceRes(nn.Module):
     "MobileNet (Howard et al. 2017) that knows faces, and tells gender."
     def __init__(self,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .discriminants import fit_discriminant
 from .templates import cosine_scores, mean_of_releases, plda_of, read_templates
 from ..faces import to_float
-from ..training.losses import read_row
+from ..training.losses import read_loss_row
 from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #403bad4f
@@ -125,7 +125,7 @@ def finetune_cycle(
         loss.backward()
         opt.step()
         schedule.step()
-        yield read_row(dict(step=step, loss=loss))
+        yield read_loss_row(dict(step=step, loss=loss))
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #1945ea39
 def _validation_errors(reader:ClearStartRecognizer, pictures:Releases) -> dict:

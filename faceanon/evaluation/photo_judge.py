@@ -91,11 +91,13 @@ def through_h264(
             stream = film.add_stream('libx264', 25, options=dict(preset='veryfast', crf=str(crf)))
             stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
             stream.thread_count = 1
-            for _ in range(frames): film.mux(stream.encode(av.VideoFrame.from_ndarray(shown, 'rgb24')))
+            for _ in range(frames):
+                frame = av.VideoFrame.from_ndarray(shown, 'rgb24').reformat(format='yuv420p', threads=1)
+                film.mux(stream.encode(frame))
             film.mux(stream.encode())
         held.seek(0)
         with av.open(held) as film: *_, last = film.decode(video=0)
-        return torch.from_numpy(last.to_ndarray(format='rgb24')).permute(2, 0, 1)
+        return torch.from_numpy(last.to_ndarray(format='rgb24', threads=1)).permute(2, 0, 1)
     return lambda pictures: torch.stack([again(picture) for picture in pictures])
 
 # %% ../../nbs/3_evaluation/16_photo_judge.ipynb #d8809b1c

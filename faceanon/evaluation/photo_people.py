@@ -99,6 +99,7 @@ def _ranks(
                    | named(scores[rows][:, columns], among, len(told)))
     return ranks, few
 
+# %% ../../nbs/3_evaluation/22_photo_people.ipynb #phpe00s1
 def judge_photo_people(
     views:Mapping[str, Callable], # attacker -> (ShippedPhotos -> rows of the originals, rows as shipped)
     learned:ShippedPhotos,        # training people

@@ -25,7 +25,7 @@ from ..faces import batch_boxes, crop_faces, enlarge_boxes, paste_faces, to_floa
 from .stories import check_story, pack_story
 from ..training.adversarial import generator_losses, make_optimizers, update_d, update_ma, update_r
 from ..training.checkpoints import flatten_optimizer, restore_optimizer
-from ..training.losses import read_rows
+from ..training.losses import read_loss_rows
 from ..training.players import Batch, Networks, TrainData, bf16_autocast, sample_batch
 from ..training.supervised import identity_loss
 
@@ -235,7 +235,7 @@ def _play_step(
         middle = _watched_losses(nets, game.stage.watched, cfg)
         rows.append(update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps))
         game.noise = torch.get_rng_state()
-    named = [row['rank1'] for row in read_rows(rows) if 'rank1' in row]
+    named = [row['rank1'] for row in read_loss_rows(rows) if 'rank1' in row]
     return middle, sum(named)/len(named)
 
 def _seek_step(

@@ -257,6 +257,7 @@ def attribute_table(
     body.append(['*chance*', *['0.50, 50 %']*len(names)])
     return markdown_table(['AUC, accuracy', *(name.replace('_', ' ') for name in names)], body)
 
+# %% ../../nbs/5_play/11_judges.ipynb #96a551s1
 def photo_people(
     people:Sequence[dict],  # of `photo_judge.json`
     key:str,                # 'ranks', 'few', 'attributes' or 'groups'

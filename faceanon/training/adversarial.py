@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..config import DECODER_LOSSES, TrainConfig
 from ..faces import crop_faces, paste_faces
 from .losses import (anneal_weight, check_ids, confusion_loss, detection_loss, negative_loss,
-                                      photorealistic_loss, rate_loss, read_row, read_rows)
+                                      photorealistic_loss, rate_loss, read_loss_row, read_loss_rows)
 from .players import (Batch, Networks, TrainData, adam_options, bf16_autocast, sample_batch,
                                        sample_faces)
 from .supervised import identity_loss
@@ -205,7 +205,7 @@ def adversarial_steps(
     schedule = _rate_schedule(opt_ma, cfg, start)
     check_ids(data.ids, cfg.people)
     for net in (nets.M, nets.D, nets.A, nets.R): net.train()
-    read_rows([update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
+    read_loss_rows([update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
                for step in range(cfg.d_warmup if not start else 0)])
     for step in range(start, cfg.steps):
         if cfg.d_restart and step and step % cfg.d_restart == 0:
@@ -216,7 +216,7 @@ def adversarial_steps(
         for faces, ids in batch.r_batches: row |= update_r(nets, opt_d, faces, ids, team)
         try: row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)
         except ValueError:  # A refuses NaN from a broken M; D's loss has told it before
-            read_row(dict(step=step) | row)
+            read_loss_row(dict(step=step) | row)
             raise
         schedule.step()
-        yield read_row(dict(step=step) | average_row(team, row))
+        yield read_loss_row(dict(step=step) | average_row(team, row))

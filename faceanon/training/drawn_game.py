@@ -209,7 +209,7 @@ def drawn_steps(
     readers_weight:float,       # in these steps
     generator:torch.Generator,  # of the draws, on the CPU
     team:Team=ALONE,            # which shares each batch
-) -> Iterator[dict]:            # after each step: `step` and, on the device, all terms before it: see `read_rows`
+) -> Iterator[dict]:            # after each step: `step` and, on the device, all terms before it: see `read_loss_rows`
     "A stretch of the game."
     schedules = [falling_rate(opts['m'], cfg.steps, .7, start)]
     for net in (players.M, players.critic, players.readers): net.train()

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..faces import crop_faces, landmarks_in_crops, send
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_rendered, shift_faces
-from .losses import read_row
+from .losses import read_loss_row
 from .team import WHOLE, Part
 from .players import adam_options, bf16_autocast, sample_faces, sample_frames
 
@@ -95,4 +95,4 @@ def judge_steps(
         sum(losses.values()).backward()
         opt.step()
         schedule.step()
-        yield read_row(dict(step=step) | losses)
+        yield read_loss_row(dict(step=step) | losses)

@@ -125,7 +125,7 @@ def prior_steps(
     start:int,                  # steps done already
     stop:int,                   # the first step that is left for later
     generator:torch.Generator,  # of the draws, on the CPU
-) -> Iterator[dict]:            # after each step: `step` and, on the device, the losses before it: see `read_rows`
+) -> Iterator[dict]:            # after each step: `step` and, on the device, the losses before it: see `read_loss_rows`
     "The generator against the critic."
     device = data.faces.device
     schedules = [falling_rate(opts[name], cfg.prior_steps, .8, start) for name in ('critic', 'm')]

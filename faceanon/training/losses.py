@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['angular_margin', 'anneal_weight', 'angular_softmax_loss', 'check_ids', 'negative_loss', 'confusion_loss',
-           'detection_loss', 'photorealistic_loss', 'rate_loss', 'read_rows', 'read_row']
+           'detection_loss', 'photorealistic_loss', 'rate_loss', 'read_loss_rows', 'read_loss_row']
 
 # %% ../../nbs/2_method/05_losses.ipynb #fdf69dda
 import math
@@ -127,7 +127,7 @@ def rate_loss(
     return mean_code.flatten(1).square().sum(1).mean()/(2*noise**2)
 
 # %% ../../nbs/2_method/05_losses.ipynb #8b1cbe3a
-def read_rows(
+def read_loss_rows(
     rows:list[dict],  # of steps: terms by name, numbers or scalars of one device, and perhaps `step`
 ) -> list[dict]:      # the same as plain numbers; FloatingPointError names a step with a term that is not finite
     "Losses of many steps, in one transfer."
@@ -142,8 +142,8 @@ def read_rows(
             raise FloatingPointError(f"loss is not finite{where}: {shown}")
     return read
 
-def read_row(
-    row:dict,  # as for `read_rows`
+def read_loss_row(
+    row:dict,  # as for `read_loss_rows`
 ) -> dict:     # likewise
     "Losses of one step, in one transfer."
-    return read_rows([row])[0]
+    return read_loss_rows([row])[0]

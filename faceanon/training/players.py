@@ -76,6 +76,7 @@ def _load_frames(data:TrainData, rows:list[int], pad:float) -> tuple:
 def _frame_rows(data:TrainData, count:int, generator:torch.Generator) -> list[int]:
     return torch.randint(len(data.frames), (count,), generator=generator).tolist()
 
+# %% ../../nbs/2_method/06_players.ipynb #21572fs1
 def own_frames(
     data:TrainData,             # read
     count:int,                  # how many, over all processes

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainConfig
 from ..faces import send, to_float
-from .losses import angular_softmax_loss, anneal_weight, detection_loss, read_row
+from .losses import angular_softmax_loss, anneal_weight, detection_loss, read_loss_row
 from .players import TrainData, adam_options, bf16_autocast, sample_faces
 
 # %% ../../nbs/2_method/07_supervised.ipynb #dcdc9e41
@@ -52,7 +52,7 @@ def train_identity_classifier(
         loss.backward()
         opt.step()
         schedule.step()
-        yield read_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids).float().mean()))
+        yield read_loss_row(dict(step=step, loss=loss, rank1=(logits.argmax(1) == ids).float().mean()))
 
 # %% ../../nbs/2_method/07_supervised.ipynb #cf9f9172
 def _flip_frames(
@@ -99,7 +99,7 @@ def _train_action_detector(
         nn.utils.clip_grad_norm_(A.parameters(), 5.)
         opt.step()
         schedule.step()
-        yield read_row(dict(step=step, loss=value))
+        yield read_loss_row(dict(step=step, loss=value))
 
 # %% ../../nbs/2_method/07_supervised.ipynb #30caa09d
 def _classification_loss(

@@ -185,6 +185,7 @@ class _SumOverTeam(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient): return sum_over_team(ctx.team, gradient), None
 
+# %% ../../nbs/2_method/09_team.ipynb #team00s1
 def _mean_of_all(team:Team, x:Tensor, dims:tuple) -> tuple:
     "The mean over these dimensions and over processes, in float32 and differentiable; and of how many numbers."
     own = x.float().sum(dims, keepdim=True)
@@ -207,6 +208,7 @@ def _normalize_together(team:Team, norm:nn.Module, x:Tensor) -> Tensor:
     if norm.affine: y = y*norm.weight.view(mean.shape) + norm.bias.view(mean.shape)
     return y.to(x.dtype)
 
+# %% ../../nbs/2_method/09_team.ipynb #team00s2
 @contextmanager
 def sharing_statistics(
     team:Team,             # of one or more
