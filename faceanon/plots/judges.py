@@ -278,6 +278,7 @@ def few_table(
     return markdown_table(['rank-1', 'pictures', f"{rows[0]['gallery']} at random", 'as many, easily told', 'chance'],
                           body)
 
+# %% ../../nbs/5_play/11_judges.ipynb #96a551s2
 def group_table(
     rows:Sequence[dict],  # `groups` of `photo_people`
     size:int|None=None,   # pictures of a template; None: all of a half
