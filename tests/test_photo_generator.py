@@ -13,8 +13,8 @@ from faceanon.video.commands import method_from_option
 from faceanon.video.mask_shapes import anonymize_pixels
 
 RELEASED = 'real-drawn-0'
-PRICE = 5.19  # nats
-QUARTERS = [110.9, 112.9, 118.6, 96.2, 96.3, 95.3, 92.1, 77.5, 87.4, 83.7, 77.3, 64.6]
+PRICE = 4.58  # nats
+QUARTERS = [120.0, 117.4, 128.7, 102.5, 106.0, 101.0, 102.9, 82.4, 96.6, 87.9, 86.4, 70.0]
 
 
 @pytest.fixture(scope='module')
@@ -103,9 +103,9 @@ def test_a_head_is_hidden_at_every_size_and_nothing_else_changes(small, face):
     assert abs(np.corrcoef(inner.flatten(), was[..., ellipse(height, width, .7)].flatten())[0, 1]) < .25
 
 
-def test_a_face_in_a_corner_is_drawn_into_its_blur_and_of_a_speck_one_colour_is_left(small):
+def test_a_face_that_may_be_cut_is_drawn_into_its_blur_and_of_a_speck_one_colour_is_left(small):
     frames = torch.rand(1, 3, 120, 160)
-    for box in ([0, 0, 0, 70, 90], [0, 100, 50, 160, 120]):
+    for box in ([0, 0, 0, 70, 90], [0, 100, 50, 160, 120], [0, 120, 20, 160, 110], [0, 0, 0, 160, 120]):
         ours, blurred = draw_heads(frames, torch.tensor([box]), small, 3), blur(frames, torch.tensor([box]), 4)
         drawn = ((ours - blurred).abs() > 1e-5).any(1)
         assert .3 < drawn[:, box[2]:box[4], box[1]:box[3]].float().mean() < 1
@@ -123,11 +123,11 @@ def test_a_box_cut_by_the_border_gets_its_missing_part_back(small):
     torch.manual_seed(1)
     frames = resize(torch.rand(1, 3, 20, 20), (260, 260)).clamp(0, 1)
     whole = draw_heads(frames, torch.tensor([[0, 50, 30, 195, 230]]), small, 7)
-    left = draw_heads(frames[..., 90:], torch.tensor([[0, 0, 30, 105, 230]]), small, 7)
-    plain = frames[..., 90:]
-    assert ((left != plain).any(1) == (whole != frames)[..., 90:].any(1)).float().mean() > .995
-    tall = draw_heads(frames[..., 60:200, :], torch.tensor([[0, 50, 0, 195, 140]]), small, 7)
-    assert (tall[..., 0, 100:140] != frames[..., 60, 100:140]).all(1).float().mean() > .9
+    def changed(out, shown): return (out != shown).any(1)
+    left, plain = draw_heads(frames[..., 65:], torch.tensor([[0, 0, 30, 130, 230]]), small, 7), frames[..., 65:]
+    assert (changed(left, plain) == changed(whole, frames)[..., 65:]).float().mean() > .995
+    tall = draw_heads(frames[..., 40:220, :], torch.tensor([[0, 50, 0, 195, 180]]), small, 7)
+    assert (changed(tall, frames[..., 40:220, :]) == changed(whole, frames)[:, 40:220]).float().mean() > .995
 
 
 def test_other_input_is_refused(small):

@@ -18,7 +18,8 @@ from ..pixels import resize_pixels, sums_of_places
 HEAD_BOX, HEAD_SIZE = 2.2, 128   # side of a box for M over the detected one's; pixels of a face for M
 _ASPECT = .725                   # of YuNet's boxes, width over height
 _LEAST_BOX = 6                   # pixels: of a shorter box, of a face of less than 4 pixels, one colour is left
-_BLUR = 4                        # pixels each way, of a box at a corner
+_BLUR = 4                        # pixels each way, of a box whose face may be cut
+_WHOLE_FACE = .7                 # share of a box inside the picture, from which on its face is not cut
 
 
 def _whole_side(start:int, end:int, cut_start:bool, cut_end:bool, length:int) -> tuple[int, int]:
@@ -29,13 +30,14 @@ def _whole_side(start:int, end:int, cut_start:bool, cut_end:bool, length:int) ->
 
 
 def _whole_box(box:list[int], height:int, width:int) -> tuple[tuple[int, int, int, int], bool]:
-    "The least box that the border may have cut, and was it cut in both directions? A whole picture is a box."
+    "The least box that the border may have cut, and may its face be cut, too? A whole picture is a box."
     x1, y1, x2, y2 = box
     left, top, right, bottom = x1 <= 0, y1 <= 0, x2 >= width, y2 >= height
-    if left and top and right and bottom: return (x1, y1, x2, y2), False
-    x1, x2 = _whole_side(x1, x2, left, right, round((y2 - y1)*_ASPECT))
-    y1, y2 = _whole_side(y1, y2, top, bottom, round((x2 - x1)/_ASPECT))
-    return (x1, y1, x2, y2), (left or right) and (top or bottom)
+    if left and top and right and bottom: return (x1, y1, x2, y2), True
+    x3, x4 = _whole_side(x1, x2, left, right, round((y2 - y1)*_ASPECT))
+    y3, y4 = _whole_side(y1, y2, top, bottom, round((x4 - x3)/_ASPECT))
+    inside = (x2 - x1)*(y2 - y1)/((x4 - x3)*(y4 - y3))
+    return (x3, y3, x4, y4), inside < _WHOLE_FACE or (left or right) and (top or bottom)
 
 # %% ../../nbs/2_method/34_head_drawing.ipynb #hdr00008
 def _mask_at(
@@ -72,7 +74,7 @@ def draw_in_picture(
     out = picture.astype(np.float32)
     for box in boxes.tolist():
         x1, y1, x2, y2 = box
-        (whole, corner), speck = _whole_box(box, *out.shape[:2]), min(x2 - x1, y2 - y1) < _LEAST_BOX
-        if speck or corner: out[y1:y2, x1:x2] = blur_face(out[y1:y2, x1:x2], 1 if speck else _BLUR)
+        (whole, doubtful), speck = _whole_box(box, *out.shape[:2]), min(x2 - x1, y2 - y1) < _LEAST_BOX
+        if speck or doubtful: out[y1:y2, x1:x2] = blur_face(out[y1:y2, x1:x2], 1 if speck else _BLUR)
         if not speck: _draw_head(out, whole, draw)
     return out

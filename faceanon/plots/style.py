@@ -41,7 +41,8 @@ METHOD_LABELS = {
     'superpixel': 'super-pixel', 'edge': 'edges', 'k_same': 'k-same',
     'learned': 'learned M', 'paper_objective': "paper's objective",
 }
-_CONTROL_LABELS = {'one_face': 'one face'}  # they show what an attacker reads where a method tells nothing
+# what an attacker reads where a method tells nothing
+_CONTROL_LABELS = {'one_face': 'one face', 'without_code': 'heads that say nothing'}
 UNMEASURED = '–'  # in a table, what nobody has measured
 
 # %% ../../nbs/5_play/01_style.ipynb #plots07

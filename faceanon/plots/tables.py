@@ -161,10 +161,10 @@ def _photo_lines(
     judged:Sequence[dict],   # the judge's rows of other methods
     costs:Sequence[dict],    # `method`, `map50_frozen` as a fraction
 ) -> str:                    # markdown, a list
-    "Photographs and video in four sentences."
+    "Photographs and video in a few sentences."
     def png(method): return [row for r in judged if (r['method'], r['settings']['file']) == (method, 'png')
                              for row in r['rows']]
-    former, k_same, blur = (png(method) for method in ('learned', 'k_same', 'blur24'))
+    former, k_same, blur, silent = (png(name) for name in ('learned', 'k_same', 'blur24', 'without_code'))
     rows, people = drawn['rows'] + png('drawn'), max(r['people'] for r in drawn['rows'])
     pictures = rows_with(rows, size=None)[0]['pictures']
     def read(rows, size, releases=1): return _span([_worst(rows, size=size, releases=releases)])
@@ -176,6 +176,8 @@ def _photo_lines(
         f"one photograph and {read(rows, None)} % by {pictures:.0f}, each published five times {read(rows, 1, 5)} "
         f"and {read(rows, None, 5)} %: the worst of the judge's ways. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
+        f"- Heads drawn from noise alone, in the same surroundings, it reads with {read(silent, 1)} and "
+        f"{read(silent, None)} %, five times {read(silent, 1, 5)} and {read(silent, None, 5)} %.",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
         f"- Colours of the whole picture tell more: {around('colours')} % by {pictures:.0f}, and "
