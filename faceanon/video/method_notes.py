@@ -17,7 +17,7 @@ METHOD_NOTES = dict(
     noise="protects against a glance; recognizers read it (EER 34 % on photographs, 13 % on drawn faces)",
     superpixel="protects against a glance; recognizers read it (EER 5 % on drawn faces)",
     edge="protects against a glance; recognizers read it (EER 10 % on drawn faces)",
-    real="draws the head of nobody (EER 46 % by one photo, 35 % by several in five versions); the place may tell more",
+    real="draws the head of nobody (EER 45 % by one photo, 31 % by several in five versions); the place may tell more",
     world="made for drawn faces (EER 41 %); what it leaks of photographs is not known",
     **{'real-learned-0': "a fine-tuned recognizer named a third of 60 people by one photo, half by five: take `real`"},
     PATH="a model of your own or another released one; attack it before you trust it")
