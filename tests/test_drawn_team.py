@@ -1,15 +1,12 @@
 "Two processes play the game that draws as one does, and a process that is killed loses nothing."
-import contextlib
 import json
-import os
-import signal
 from dataclasses import replace
 from unittest import mock
 
 import pytest
 import torch
+from team_runs import check_movement, check_resumed, in_float32, killed_in, run_alone_and_in_two
 from test_drawn_training import CFG, toy_data, toy_judges
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from faceanon.evaluation.drawn_networks import build_drawn_players
 from faceanon.training.checkpoints import read_checkpoint, restore_state, save_state
@@ -19,7 +16,6 @@ from faceanon.training.face_prior import drawn_optimizers
 from faceanon.training.losses import read_loss_rows
 from faceanon.training.team import Team, join_team
 
-launchers = pytest.importorskip('accelerate.launchers')
 TEAM = replace(CFG, batch_people=4, batch_frames=4, steps=4, reader_restart=3, terms=DRAWN_TERMS)
 # Difference over the distance that the weights have moved. Adam makes full steps of the rounding of gradients that are
 # 0 (biases before a BatchNorm). What is not shared moves M by .06 and more.
@@ -36,9 +32,8 @@ def fresh():
 
 
 def play(folder, killed_at=None):
-    "What each process runs. In float32: bfloat16 rounds a batch otherwise than its halves."
-    torch.set_num_threads(1)
-    with mock.patch.object(torch, 'autocast', lambda *args, **options: contextlib.nullcontext()):
+    "What each process runs."
+    with in_float32():
         team, (players, judges) = join_team(), fresh()
         opts, generator = drawn_optimizers(players, True), torch.Generator().manual_seed(0)
         path, start = folder/'last.safetensors', 0
@@ -49,59 +44,31 @@ def play(folder, killed_at=None):
             restore_state(path, tensors, players.modules(), kept, generator)
         for begin in range(start, TEAM.steps, STRETCH):
             steps = drawn_steps(players, judges, opts, toy_data(), TEAM, begin, begin + STRETCH, 2., generator, team)
-            rows = read_loss_rows(list(kill_in(steps, team, killed_at)))
+            rows = read_loss_rows(list(killed_in(steps, team, killed_at)))
             if team.is_main:
                 about = dict(step=str(begin + STRETCH), rows=json.dumps(rows))
                 save_state(path, players.modules(), kept, generator, about)
             team.wait()
 
 
-def kill_in(steps, team, killed_at):
-    for row in steps:
-        if row['step'] == killed_at and team.rank == 1: os.kill(os.getpid(), signal.SIGKILL)
-        yield row
-
-
 @pytest.fixture(scope='module')
 def ends(tmp_path_factory):
-    "Number of processes -> the folder of a run."
     toy_data()  # the processes are forked from this one
-    folders = {count: tmp_path_factory.mktemp(f'drawn{count}') for count in (1, 2)}
-    for count, folder in folders.items(): launchers.debug_launcher(play, (folder,), count)
-    return folders
-
-
-def stored(folder): return read_checkpoint(folder/'last.safetensors')[0]
-
-
-def moved(tensors, begin, name):
-    "The weights of a network as one vector, less those it began with."
-    return torch.cat([(tensors[f'{name}.{key}'] - value).flatten() for key, value in begin.items()])
+    return run_alone_and_in_two(play, tmp_path_factory)
 
 
 def test_two_processes_equal_one(ends):
-    one, two = map(stored, ends.values())
-    for name, net in fresh()[0].modules().items():
-        begin = dict(net.named_parameters())
-        whole, halves = (moved(tensors, begin, name) for tensors in (one, two))
-        assert whole.norm() > 0
-        assert ((halves - whole).norm()/whole.norm()).item() < TOLERANCE, name
+    nets = fresh()[0].modules()
+    one, two = check_movement(ends, nets, TOLERANCE)
+    for name, net in nets.items():
         for key, value in net.named_buffers():  # running statistics; vectors of the critic's power iteration
             if not value.is_floating_point(): continue
             assert torch.allclose(one[f'{name}.{key}'], two[f'{name}.{key}'], atol=1e-3), (name, key)
-    assert torch.equal(one['draws'], two['draws']) and torch.equal(one['noise'], two['noise'])
     rows = [json.loads(read_checkpoint(folder/'last.safetensors')[1]['rows']) for folder in ends.values()]
     for mine, theirs in zip(*rows, strict=True): assert mine == pytest.approx(theirs, rel=1e-2)
 
 
-def test_a_team_that_loses_a_process_goes_on_to_the_same_end(ends, tmp_path):
-    with pytest.raises((ProcessExitedException, ProcessRaisedException)):
-        launchers.debug_launcher(play, (tmp_path, 2), 2)
-    assert read_checkpoint(tmp_path/'last.safetensors')[1]['step'] == '2'
-    launchers.debug_launcher(play, (tmp_path,), 2)
-    whole, resumed = stored(ends[2]), stored(tmp_path)
-    assert whole.keys() == resumed.keys()
-    assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
+def test_a_team_that_loses_a_process_goes_on_to_the_same_end(ends, tmp_path): check_resumed(play, tmp_path, ends[2])
 
 
 def test_people_that_cannot_be_shared_are_refused():

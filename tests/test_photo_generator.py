@@ -1,4 +1,6 @@
 "M for photographs: what its pictures depend on, where it draws, and where it blurs because it cannot."
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +8,18 @@ import torch
 from faceanon.faces import resize
 from faceanon.models.anonymizer import Anonymizer, load_anonymizer, save_anonymizer, with_fixed_noise
 from faceanon.models.baselines import blur
-from faceanon.models.photo_generator import HeadBlender, PhotoAnonymizer, draw_heads, head_drawing_method
+from faceanon.models.head_drawing import HEAD_BOX, draw_in_picture
+from faceanon.models.photo_generator import (
+    HeadBlender,
+    PhotoAnonymizer,
+    _from_crop,
+    _solid,
+    draw_heads,
+    head_drawing_method,
+)
 from faceanon.models.pixel_methods import method_for_face
 from faceanon.models.released import find_weights
+from faceanon.pixels import enlarge_pixel_boxes
 from faceanon.video.commands import method_from_option
 from faceanon.video.mask_shapes import anonymize_pixels
 
@@ -128,6 +139,27 @@ def test_a_box_cut_by_the_border_gets_its_missing_part_back(small):
     assert (changed(left, plain) == changed(whole, frames)[..., 65:]).float().mean() > .995
     tall = draw_heads(frames[..., 40:220, :], torch.tensor([[0, 50, 0, 195, 180]]), small, 7)
     assert (changed(tall, frames[..., 40:220, :]) == changed(whole, frames)[:, 40:220]).float().mean() > .995
+
+
+@pytest.mark.parametrize('side', ['left', 'top', 'right', 'below'])
+def test_no_part_of_a_face_that_the_border_cuts_stays_beside_the_head(small, side):
+    "A finder's box ends at the border; the least mask is the one that hides least."
+    mask = _solid(_from_crop(small.blender.least, 128, 'zeros')).numpy()
+    for cut, width in itertools.product((0, 20, 40, 60), (68, 73, 85)):
+        x, y = 200 - width//2, 150                               # of a face 100 pixels high
+        left, top, right, bottom = 0, 0, 400, 400
+        if side == 'left': left = x + cut*width//100
+        if side == 'top': top = y + cut
+        if side == 'right': right = x + (100 - cut)*width//100
+        if side == 'below': bottom = y + 100 - cut
+        picture = .5 + .5*np.random.default_rng(0).random((bottom - top, right - left, 3), np.float32)
+        height, length = picture.shape[:2]
+        found = np.array([[x - left, y - top, x - left + width, y - top + 100]])
+        box = enlarge_pixel_boxes(enlarge_pixel_boxes(found, 1, height, length), HEAD_BOX, height, length)
+        out = draw_in_picture(picture, box, lambda face: (0*face, mask))
+        rows, columns = np.ogrid[top:bottom, left:right]
+        face = ((columns + .5 - x - width/2)/(width/2))**2 + ((rows + .5 - y - 50)/50)**2 < 1
+        assert (np.abs(out - picture).max(2) > .02)[face].mean() > .99, (cut, width)
 
 
 def test_other_input_is_refused(small):
