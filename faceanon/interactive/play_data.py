@@ -170,9 +170,9 @@ def _judged_attacks(rows:list[dict], most:int|None) -> list[dict]:
     return found
 
 
-def _photo_judge_rows(photo_judge:dict, photo_drawn:dict) -> list[dict]:
+def _photo_judge_rows(photo_judge:dict) -> list[dict]:
     "The judge's rows of photographs, each with its method; of the originals it was asked one picture each."
-    judged = [*photo_judge['rows'], photo_drawn['judge']]
+    judged = [row for row in photo_judge['rows'] if row['settings']['file'] == 'png']
     originals = [dict(method='none', size=1, releases=1, eer=one['originals']['eer']) for one in judged]
     return originals + [row | dict(method=one['method']) for one in judged for row in one['rows']]
 
@@ -184,7 +184,7 @@ def frontier_data(
     read = lambda name: read_recorded(Path(folder)/f'{name}.json')
     world, attacks, real = read('fig5_tradeoff')['rows'], read('tab2_attackers')['rows'], read('real_tradeoff')
     outside, drawn = _outside_attacks(read('outside')['rows']), read('photo_drawn')
-    judged = _judged_attacks(_photo_judge_rows(read('photo_judge'), drawn), None)
+    judged = _judged_attacks(_photo_judge_rows(read('photo_judge')), None)
     photographs = [*real['rows'], *(r for r in drawn['rows'] if r['method'] == 'drawn'), dict(method='ellipse')]
     attacks = attacks + _judged_attacks(read('world_judge')['rows'], 10)
     budgets = {'fine-tuned': 'map50_near', 'frozen': 'map50_near_frozen'}
