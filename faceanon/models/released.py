@@ -41,11 +41,11 @@ def find_weights(
     name:str|Path,           # as for `Anonymizer.from_pretrained`
     folder:Path|None=None,   # as for `released_anonymizers`
 ) -> Path:                   # an existing file; of a released one the hash is as listed
-    "From name to file; ValueError for an unknown name or another hash. `real` is the one released as `real-drawn-..`."
+    "From name to file; ValueError for an unknown name or another hash. `real` is `real-drawn-0`, the first seed."
     released = released_anonymizers(folder)
-    for start in (f'{name}-drawn-', f'{name}-'):
-        alike = [known for known in released if known.startswith(start)]
-        if str(name) not in released and len(alike) == 1: name = alike[0]
+    if str(name) not in released:
+        drawn, alike = (sorted(k for k in released if k.startswith(start)) for start in (f'{name}-drawn-', f'{name}-'))
+        name = drawn[0] if drawn else alike[0] if len(alike) == 1 else name
     if str(name) not in released:
         if Path(name).is_file(): return Path(name)
         raise ValueError(f"no anonymizer {str(name)!r}, neither a file nor one of the released: {sorted(released)}")
