@@ -239,7 +239,8 @@ def _save_run(folder:Path, run:_Run, cfg:DrawnConfig, row:dict) -> None:
     before = json.loads(beside.read_text())['probes'] if beside.exists() else []
     probes = [old for old in before if old['step'] < row['step']] + [row]
     spent = sum(probe['seconds'] for probe in probes)
-    save_anonymizer(path, run.players.average.eval(), config=settings, step=run.step, seconds=round(spent))
+    config = settings | dict(source='world', face_size=40)  # what the tool asks of an M
+    save_anonymizer(path, run.players.average.eval(), config=config, step=run.step, seconds=round(spent))
     write_json(beside, dict(provenance=provenance(cfg, [cfg.seed], spent), step=run.step, probes=probes))
     about = dict(step=str(run.step), readers_weight=repr(run.readers_weight), config=json.dumps(settings))
     opts = {f'opt_{name}': opt for name, opt in run.opts.items()}

@@ -47,6 +47,7 @@ def _train_unmet_detector(
     if cfg.source != 'world' and name != 'other_seed':
         raise ValueError(f"for {cfg.source!r} there is 'other_seed', but {name!r} is made for the drawn world")
     own = replace(reduce_config(cfg, SHARED_FIELDS['detector']), seed=_UNMET[name][1])
+    if cfg.source != 'world': own = replace(own, a_warmup=4*own.a_warmup)  # that of the game is stopped early
     def make():
         seed_everything(own.seed)
         A = _build_unmet(name, own).to(device)

@@ -146,7 +146,8 @@ def file_table(
         if (method, file) not in judged: return f'{UNMEASURED} / {UNMEASURED}'
         ways = [row for r in _judged_photos(rows, method, file) for row in _photo_ways(r)]
         return ' / '.join(f"{100*_worst_of_ways(ways, size=size, releases=1)['eer']:.1f}" for size in (1, None))
-    body = [[method_label(method), *(f'{cell(method, file)} / {sight.get((method, file), UNMEASURED)}' for file in files)]
+    def both(method, file): return f'{cell(method, file)} / {sight.get((method, file), UNMEASURED)}'
+    body = [[method_label(method), *(both(method, file) for file in files)]
             for method in dict.fromkeys(r['method'] for r in rows if r['settings']['file'] != 'png')]
     return markdown_table(['method', *files], body)
 

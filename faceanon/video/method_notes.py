@@ -6,7 +6,7 @@
 __all__ = ['METHOD_ALIASES', 'DEFAULT_METHOD', 'METHOD_NOTES', 'note_for_method']
 
 # %% ../../nbs/4_video/43_method_notes.ipynb #vbmn03
-METHOD_ALIASES = dict(blur='blur8', noise='noise03', real='real-drawn-0', world='small-learned-0')
+METHOD_ALIASES = dict(blur='blur8', noise='noise03', real='real-drawn-0', world='world-drawn-0')
 DEFAULT_METHOD = 'mask'
 
 # EER: equal error rate of the best recognizer tested, retrained on faces that the method has changed. 50 % is guessing.
