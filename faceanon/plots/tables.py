@@ -257,9 +257,9 @@ def _drawn_line(
                                      for seed in seeds])
     def near(method): return _span([r['map50_near'] for r in rows_with(unmet, method=method, detector='other_seed')])
     code = _span([min(r['eer_ten'] for r in readers if r['attacker'] == 'code')])
-    return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {ten(1)} % by ten pictures, {ten(5)} by "
-            f"five releases of each, {code} by a reader of its code. An A that never met it keeps {near('drawn')} % near "
-            f"mAP (originals {near('none')}, ours {near('learned')}, blur 24 {near('blur24')}).")
+    return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {ten(1)} % by ten pictures, "
+            f"{ten(5)} by five releases of each, {code} by a reader of its code. An A that never met it keeps "
+            f"{near('drawn')} % near mAP (originals {near('none')}, ours {near('learned')}, blur 24 {near('blur24')}).")
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables42
 def _photo_judge_table(
