@@ -12,13 +12,13 @@ DEFAULT_METHOD = 'mask'
 # EER: equal error rate of the best recognizer tested, retrained on faces that the method has changed. 50 % is guessing.
 METHOD_NOTES = dict(
     mask="hides the whole head; its outline, the body and the place stay, and may tell who it is",
-    blur="protects against a glance; recognizers read it (EER 27 % on photographs, 6 % on drawn faces); blur24 more",
+    blur="protects against a glance; recognizers read it (EER 25 % on photographs, 6 % on drawn faces); blur24 more",
     pixelate="protects against a glance; recognizers read it (EER 27 % on photographs, 5 % on drawn faces)",
-    noise="protects against a glance; recognizers read it (EER 34 % on photographs, 13 % on drawn faces)",
+    noise="protects against a glance; recognizers read it (EER 10 % on photographs, 13 % on drawn faces)",
     superpixel="protects against a glance; recognizers read it (EER 5 % on drawn faces)",
     edge="protects against a glance; recognizers read it (EER 10 % on drawn faces)",
     real="draws the head of nobody (EER 45 % by one photo, 31 % by several in five versions); the place may tell more",
-    world="made for drawn faces (EER 41 %); what it leaks of photographs is not known",
+    world="made for drawn faces (EER 49 % by one picture, 43 % by ten in five versions), never tried on photographs",
     **{'real-learned-0': "a fine-tuned recognizer named a third of 60 people by one photo, half by five: take `real`"},
     PATH="a model of your own or another released one; attack it before you trust it")
 
