@@ -118,6 +118,8 @@ def _detector_options(default:str|None, words:str) -> Callable:
 
 _cover_options = _stack(
     click.option('--method', help=f"see above; default: {DEFAULT_METHOD}"),
+    click.option('--around', type=click.IntRange(1, 64), help="pixels each way that --method real leaves round a head: "
+                 "fewer tell less of hair, collar and place, and cost what is seen there; default: all"),
     click.option('--replace', metavar='PICTURE', help="cover every head with this picture"),
     click.option('--enlarge', type=float, help="side of what is covered over the face's; default: the method's own"),
     click.option('--shape', type=click.Choice(_SHAPES),

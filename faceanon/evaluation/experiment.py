@@ -32,7 +32,8 @@ from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, e
                                            worst_attack)
 from .metrics import auc, eer, frame_map, mean_over_classes, pair_scores, rank_k, tar_at_far
 from .networks import (checkpoint_path, fixed_verifier, initial_detector, load_method,
-                                          shared_weights_path, train_fixed_verifier, train_initial_detector)
+                                          shared_weights_path, split_around, train_fixed_verifier,
+                                          train_initial_detector)
 from .splits import action_names, data_config, faces_for_role, frames_for_role, read_row
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, to_float, to_uint8
 from ..models.action_detector import ActionDetector
@@ -57,7 +58,7 @@ def method_by_name(
         faces, ids = faces_for_role(data_config(cfg), 'train')
         first = (ids[:, None] == torch.arange(cfg.people)).int().argmax(0)
         return k_same(to_float(faces[first]), min(10, cfg.people))
-    return load_method(checkpoint_path(name, cfg), cfg.face_size)
+    return load_method(checkpoint_path(name, cfg), cfg.face_size, around=split_around(name)[1])
 
 # %% ../../nbs/3_evaluation/09_experiment.ipynb #exp00002
 def anonymize_faces(

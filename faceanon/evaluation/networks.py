@@ -6,9 +6,10 @@
 __all__ = ['SHARED_FIELDS', 'FREE_FIELDS', 'build_anonymizer', 'mobilefacenet_path', 'build_discriminator',
            'build_action_detector', 'run_folder', 'train_initial_detector', 'train_fixed_verifier',
            'shared_weights_path', 'initial_detector', 'fixed_verifier', 'build_networks', 'is_trained',
-           'train_anonymizer', 'load_method', 'checkpoint_path']
+           'train_anonymizer', 'load_method', 'split_around', 'checkpoint_path']
 
 # %% ../../nbs/3_evaluation/08_networks.ipynb #net00003
+import re
 import time
 from dataclasses import asdict
 from importlib.resources import files
@@ -213,21 +214,30 @@ def load_method(
     path:Path,                      # an M, as `save_anonymizer` wrote it
     size:int,                       # side of the faces it was trained on, pixels
     device:torch.device|str='cpu',  # where it runs
+    around:int|None=None,           # as for `head_drawing_method`; ValueError for an M that draws no heads
 ) -> StochasticMethod:              # a method: frames, boxes -> frames, without gradient
     "A trained M as a method."
     M = load_anonymizer(path).to(device)
-    if isinstance(M, PhotoAnonymizer): return head_drawing_method(M)
+    if isinstance(M, PhotoAnonymizer): return head_drawing_method(M, around)
+    if around is not None: raise ValueError(f"around is for an M that draws heads, {path.name} draws none")
     @torch.no_grad()
     def change(frames, boxes, key):
         with bf16_autocast(device): return replace_faces(frames, boxes, with_fixed_noise(M, key), size)
     return StochasticMethod(change)
 
+def split_around(
+    name:str,               # of a method: `drawn_around8` is `drawn` with 8 pixels around the head
+) -> tuple[str, int|None]:  # ('drawn', 8); None: everything stays
+    "A method's name without the dial, and the dial."
+    found = re.fullmatch(r'(.+)_around(\d+)', name)
+    return (found[1], int(found[2])) if found else (name, None)
+
 def checkpoint_path(
-    name:str,          # 'learned', 'paper_objective' or another variant
+    name:str,          # 'learned', 'paper_objective' or another variant, perhaps with the dial of `split_around`
     cfg:TrainConfig,   # whose preset and seed
 ) -> Path:             # the run's own M if there is one, else the released one
     "Where the M of a run is stored."
-    name, _, step = name.partition('@')  # `learned@300` is M after 300 steps
+    name, _, step = split_around(name)[0].partition('@')  # `learned@300` is M after 300 steps
     folder = f"{cfg.preset}-{cfg.seed}{'' if name == 'learned' else '-' + name}"
     mine = runs_dir()/folder/f"anonymizer{step and '-' + step}.safetensors"
     released = Path(files('faceanon'))/'weights'/f'{cfg.preset}-{name}-{cfg.seed}.safetensors'

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from .head_drawing import HEAD_SIZE, draw_in_picture
+from .head_drawing import HEAD_SIZE, check_around, draw_in_picture
 from .onnx_sessions import open_session
 from .pixel_methods import NoisyPixelMethod, blur_face, noise_for_key
 from ..pixels import resize_pixels
@@ -102,8 +102,12 @@ def _change_faces(
 
 def learned_method(
     graph:LearnedGraph,     # from `load_graph`
+    around:int|None=None,   # as for `head_drawing.draw_in_picture`; ValueError for an M that draws no heads
 ) -> NoisyPixelMethod:      # with a key it draws the same nobody, or the same noise, each time
     "M as a method for arrays."
+    check_around(around)
+    if around is not None and not graph.draws_heads: raise ValueError("around is for an M that draws heads")
     if not graph.draws_heads: return NoisyPixelMethod('learned', partial(_change_faces, graph=graph))
-    def change(picture, boxes, key=None): return draw_in_picture(picture, boxes, lambda face: graph.draw(face, key))
+    def change(picture, boxes, key=None):
+        return draw_in_picture(picture, boxes, lambda face: graph.draw(face, key), around)
     return NoisyPixelMethod('drawn heads', change)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..faces import check_boxes, check_images, resize, similarity_transform
-from .head_drawing import draw_in_picture
+from .head_drawing import check_around, draw_in_picture
 from .pixel_methods import PixelMethod, StochasticMethod, noise_for_key
 from .face_generator import GaussianChannel, check_code_rows
 from .layers import NoisyEncoder, check_faces, check_range
@@ -358,16 +358,19 @@ def draw_heads(
     boxes:Int[Tensor, "n 5"],         # rows `[frame, x1, y1, x2, y2]`: detected boxes enlarged 2.2 times
     M:PhotoAnonymizer,                # in evaluation mode
     key:int|None=None,                # of one person's noise, in [0, 2**63), to be kept secret; None: fresh each time
+    around:int|None=None,             # pixels each way that a box keeps around the head, 1 to 64; None: all
 ) -> Float[Tensor, "b 3 h w"]:        # a copy, without gradient
     "Draw a nobody over every face, or one colour over a speck."
     check_images(frames, 'frames')
     check_boxes(boxes, *frames.shape[2:], len(frames))
-    draw = partial(draw_in_picture, draw=partial(_head_over, M=M, key=key))
+    draw = partial(draw_in_picture, draw=partial(_head_over, M=M, key=key), around=around)
     return PixelMethod('drawn heads', draw)(frames, boxes)
 
 # %% ../../nbs/2_method/33_photo_generator.ipynb #phg00026
 def head_drawing_method(
     M:PhotoAnonymizer,     # in evaluation mode
+    around:int|None=None,  # as for `draw_heads`
 ) -> StochasticMethod:     # a method: frames, boxes -> frames, without gradient
     "M as a method: one nobody for each key."
-    return StochasticMethod(lambda frames, boxes, key: draw_heads(frames, boxes, M, key))
+    check_around(around)
+    return StochasticMethod(lambda frames, boxes, key: draw_heads(frames, boxes, M, key, around))

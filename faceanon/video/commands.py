@@ -51,13 +51,23 @@ class AnonymizationMethod:
     device:str             # where it runs
 
 
+def _refuse_around(
+    name:str,         # of a method that draws no head
+    around:int|None,  # as for `method_from_option`
+) -> None:            # or a UsageProblem
+    "Where no head is drawn, nothing is around one."
+    if around is not None: raise UsageProblem(f"--around is for methods that draw heads, as real; {name} draws none")
+
+
 def method_from_option(
     name:str|None,  # a name of `PIXEL_METHODS`, 'real', 'world', another M by name or path; None: the default
-) -> AnonymizationMethod:  # a UsageProblem for an unknown name
+    around:int|None=None,  # pixels each way that a drawn head's box keeps of what lies around it, 1 to 64; None: all
+) -> AnonymizationMethod:  # a UsageProblem for an unknown name, or for `around` where no head is drawn
     "The method that an option names."
     name = name or DEFAULT_METHOD
     name = METHOD_ALIASES.get(name, name)
     if name == 'none': raise UsageProblem("--method none would hide nothing")
+    if name in PIXEL_METHODS: _refuse_around(name, around)
     if name == 'mask':
         shape = MASK_CONFIG.mask_shape
         return AnonymizationMethod(MASK_CONFIG.method, shape, f'{name}, a solid {shape.shape}', 'cpu')
@@ -67,7 +77,7 @@ def method_from_option(
         usable = {*PIXEL_METHODS, *released_anonymizers()}
         known = sorted((usable | {word for word, meant in METHOD_ALIASES.items() if meant in usable}) - {'none'})
         raise UsageProblem(f"--method {name!r} is neither a file nor one of {', '.join(known)}") from error
-    return _learned_method(path)
+    return _learned_method(path, around)
 
 # %% ../../nbs/4_video/44_commands.ipynb #vbco06
 def _trained_sizes(
@@ -99,16 +109,19 @@ def _graph_of_weights(
 
 
 def _learned_method(
-    path:Path,     # of a graph, or of weights
+    path:Path,             # of a graph, or of weights
+    around:int|None=None,  # as for `method_from_option`
 ) -> AnonymizationMethod:  # where ONNX Runtime runs it
     "A trained M as a method, with the sizes it was trained for."
     graph = load_graph(path) if path.suffix == '.onnx' else _graph_of_weights(path)
     _, pad = _trained_sizes(path, graph.notes)
+    if not graph.draws_heads: _refuse_around(path.stem, around)
     says = 'draws the head of nobody' if graph.draws_heads else f'faces of {graph.size} pixels'
     world = graph.notes.get('config', {}).get('source') == 'world'
     if world: says += ', trained on drawn faces and not for photographs'
-    return AnonymizationMethod(learned_method(graph), MaskShape(HEAD_BOX if graph.draws_heads else pad, 'box', 0),
-                               f'{path.stem}, learned, {says}', graph.device)
+    if around is not None: says += f', {around} by {around} pixels around it'
+    shape = MaskShape(HEAD_BOX if graph.draws_heads else pad, 'box', 0)
+    return AnonymizationMethod(learned_method(graph, around), shape, f'{path.stem}, learned, {says}', graph.device)
 
 # %% ../../nbs/4_video/44_commands.ipynb #rpl00002
 _REPLACEMENT_SIDE = 512  # pixels: a larger picture is shrunk to this
@@ -268,6 +281,8 @@ def _check_usage(
     if (options['shard'] or options['retry']) and not options['manifest']:
         raise UsageProblem("--shard and --retry need --manifest")
     if options['replace'] and options['method']: raise UsageProblem("--replace and --method exclude each other")
+    if options['replace'] and options['around'] is not None:
+        raise UsageProblem("--replace and --around exclude each other: a picture covers the head")
     for name, users in _OPTION_KINDS.items():
         at_address = 'address' in kinds and users != ('picture',)  # what is there shows later
         if kinds and options[name] and not kinds & set(users) and not at_address:
@@ -300,7 +315,8 @@ class Run:
 
 def _method_of(options:dict) -> AnonymizationMethod:
     "The method that the options name."
-    return _replacement_method(options['replace']) if options['replace'] else method_from_option(options['method'])
+    if options['replace']: return _replacement_method(options['replace'])
+    return method_from_option(options['method'], options['around'])
 
 
 def plan_run(
