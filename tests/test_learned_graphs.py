@@ -36,7 +36,7 @@ def test_a_released_graph_draws_what_torch_draws(name):
 
 def test_a_released_graph_holds_no_second_copy_of_the_weights():
     sizes = [find_graph(name).stat().st_size for name in released_anonymizers()]
-    assert max(sizes) < 600_000 and sum(sizes) < 1_200_000
+    assert max(sizes) < 600_000 and sum(sizes) < 1_500_000
 
 
 def table(box): return torch.tensor([[0, *box]]), np.array([box])
