@@ -7,14 +7,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from test_recognizer_graph import shaken_network
 
-from faceanon.faces import enlarge_boxes, resize, to_float, to_uint8
+from faceanon.faces import crop_faces, enlarge_boxes, resize, to_float, to_uint8
 from faceanon.models.baselines import BASELINES
 from faceanon.models.face_detectors import Detections
+from faceanon.models.recognizer_graph import load_recognizer
 from faceanon.video.audit import (
     CLEAR_THRESHOLD,
     SMALL_FACE_SIDE,
     FaceComparison,
+    _cut_face,
     audit_frames,
     leak_runs,
     pair_frames,
@@ -22,7 +25,15 @@ from faceanon.video.audit import (
 )
 from faceanon.video.audit_report import audit_html, exceeds_max_leak, read_audit, summarize_audit, write_audit
 from faceanon.video.face_detail import remaining_detail
-from faceanon.video.track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_aligned, identify_tracks
+from faceanon.video.track_attackers import (
+    TRACK_ATTACKS,
+    TrackSamples,
+    _vectors,
+    attack_tracks,
+    crop_aligned,
+    crop_unaligned,
+    identify_tracks,
+)
 from faceanon.video.tracking import FrameFaces, TrackedFace
 
 HEIGHT, WIDTH, LENGTH = 72, 160, 30
@@ -293,7 +304,7 @@ def test_a_scene_cut_is_no_flicker():
     assert whole == pytest.approx(sum(parts)/2, abs=1e-6)
 
 
-def pixels(faces): return resize(faces, 8).flatten(1) - .5
+def pixels(faces): return resize(torch.from_numpy(faces), 8).flatten(1).numpy() - .5
 
 
 def test_attackers_name_clear_faces_and_not_masked_ones():
@@ -313,14 +324,14 @@ def test_what_is_around_a_face_names_it_too():
 
 
 def test_gallery_and_probes_are_of_different_frames():
-    tracks, at_even, at_odd = torch.arange(2).repeat_interleave(4), torch.eye(2), torch.eye(2).flip(0)
-    vectors = torch.stack([(at_odd if i % 2 else at_even)[t] for i, t in zip([*range(4)]*2, tracks)])
+    tracks, at_even, at_odd = np.arange(2).repeat(4), np.eye(2), np.eye(2)[::-1]
+    vectors = np.stack([(at_odd if i % 2 else at_even)[t] for i, t in zip([*range(4)]*2, tracks)])
     assert identify_tracks(vectors, vectors, tracks) == (0, 2, '')
 
 
 def test_the_gallery_is_clear_where_it_says_so():
     "Every other face is hidden: those the gallery is made of are clear, those to be named are not."
-    faces = {t: [texture(t)]*8 for t in (0, 1)}
+    faces = {t: [texture(t).permute(1, 2, 0).numpy()]*8 for t in (0, 1)}
     samples = {t: TrackSamples(faces=[(f, f*(i % 2 == 0)) for i, f in enumerate(fs)]) for t, fs in faces.items()}
     assert [a['rank1'] for a in attack_tracks(samples, pixels, 'pixels', TRACK_ATTACKS).values()] == [1, .5, .5]
 
@@ -367,6 +378,26 @@ def test_faces_can_be_aligned_for_attackers():
     assert sizes == {(3, 112, 96)} and [a['rank1'] for a in found.values()] == [1]*3
     with pytest.raises(ValueError, match="landmarks"):
         audit(ORIGINAL, finder=lambda frames: Known(WALKS)(frames), attackers={'a': embed}, cut=crop_aligned)
+
+
+def test_vectors_of_faces_are_those_of_the_torch_path(tmp_path):
+    "Faces are cut, rounded to eight bits and recognized: as arrays in ONNX Runtime, and as tensors."
+    net = shaken_network(0)
+    torch.save(net.state_dict(), tmp_path/'weights.pth')
+    frame, boxes = ORIGINAL[3], torch.tensor([[0, *walk[3][1:]] for walk in WALKS.values()] + [[0, 0, 0, 9, 70]])
+    picture, nowhere = frame.permute(1, 2, 0).numpy(), np.full((5, 2), np.nan)
+    ours = np.stack([_cut_face(picture, box, nowhere, crop_unaligned) for box in boxes[:, 1:].numpy()])
+    theirs = to_uint8(crop_faces(to_float(frame)[None], enlarge_boxes(boxes, 1.2, HEIGHT, WIDTH), 112))
+    steps = np.abs(ours.transpose(0, 3, 1, 2).astype(int) - theirs.numpy())
+    assert steps.max() <= 1 and steps.mean() < .01, "one level, where a value lies between two"
+    vectors = _vectors(load_recognizer(tmp_path/'weights.pth').embed, ours, 'MobileFaceNet')
+    with torch.no_grad(): expected = net.embed(to_float(theirs)).numpy()
+    assert np.abs(expected).max() > .1 and np.abs(vectors - expected).max() < 1e-4
+
+
+def test_a_cut_that_gives_no_numbers_is_told():
+    with pytest.raises(ValueError, match='cuts faces gave NaN'):
+        audit(ORIGINAL, attackers={'pixels': pixels}, cut=lambda *_: np.full((8, 8, 3), np.nan))
 
 
 @pytest.mark.parametrize('length', [1, 15, 16, 17, 100, 1000])

@@ -260,7 +260,7 @@ FAULTS = {
     "M's anneal stands still": (check_anneal_moves, 'training.adversarial', (
         'update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)', 'update_ma(nets, opt_ma, batch, cfg, 0, team)')),
 
-    'rank k is rank k - 1': (check_metrics_count_right, 'evaluation.metrics', (
+    'rank k is rank k - 1': (check_metrics_count_right, 'evaluation.score_arrays', (
         '((k - above) / level)', '((k - 1 - above) / level)')),
     'one false accept too many': (check_metrics_count_right, 'evaluation.metrics', (
         'allowed = math.floor(far*len(impostor) + 1e-9)', 'allowed = math.floor(far*len(impostor) + 1e-9) + 1')),

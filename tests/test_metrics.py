@@ -1,5 +1,6 @@
 "Every metric beside a slow, obvious recomputation."
 import contextlib
+import inspect
 import io
 import itertools
 import math
@@ -9,13 +10,12 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from faceanon.evaluation import metrics
+from faceanon.evaluation import metrics, score_arrays
 from faceanon.evaluation.metrics import (
     auc,
     average_precision,
     best_threshold,
     bootstrap_interval,
-    chance_rank_k,
     cross_pair_scores,
     eer,
     eer_by_identity_weights,
@@ -30,6 +30,7 @@ from faceanon.evaluation.metrics import (
     threshold_at_far,
     verification_error,
 )
+from faceanon.evaluation.score_arrays import chance_rank_k
 
 
 def score_cases():
@@ -390,19 +391,22 @@ FAULTS = {
     'a class without truths counts 0': ('return None\n    found', 'return 0.\n    found',
                                         test_frames_without_boxes_count),
     'each pair with itself': ('ones_like(same).triu(1)', 'ones_like(same).triu(0)', lambda: test_pairs_one_by_one(0)),
-    'equal scores split': ('last = torch.cat([scores[1:] != scores[:-1]',
-                           'last = torch.cat([scores[1:] == scores[1:]',
+    'equal scores split': ('np.unique(np.concatenate(', 'np.sort(np.concatenate(',
                            lambda: test_roc_counts_what_is_accepted_at_each_score(*CASES[2])),
+    'a score equal to the threshold refused': ('np.sort(scores), thresholds)', "np.sort(scores), thresholds, 'right')",
+                                               lambda: test_roc_counts_what_is_accepted_at_each_score(*CASES[1])),
+    'errors that miss each other': ('gap = far - (1 - tar)', 'gap = far - (1 - tar)/2',
+                                    lambda: test_eer_is_where_the_errors_of_a_mixed_guard_meet(*CASES[-5])),
 }
 
 
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_planted_fault_is_caught(fault, monkeypatch):
     right, wrong, check = FAULTS[fault]
-    with open(metrics.__file__) as file: source = file.read()
-    assert source.count(right) == 1, f"{right!r} is to be planted in one place"
-    faulty = dict(__name__='faceanon.evaluation.metrics')
-    exec(compile(source.replace(right, wrong), metrics.__file__, 'exec'), faulty)
+    sources = {module.__file__: inspect.getsource(module) for module in (metrics, score_arrays)}
+    assert sum(source.count(right) for source in sources.values()) == 1, f"{right!r} is to be planted in one place"
+    faulty = dict(__name__='faceanon.evaluation.metrics', __package__='faceanon.evaluation')
+    for file, source in sources.items(): exec(compile(source.replace(right, wrong), file, 'exec'), faulty)
     for name in metrics.__all__:
         if name in globals(): monkeypatch.setitem(globals(), name, faulty[name])
     with pytest.raises((AssertionError, ValueError)): check()

@@ -15,6 +15,7 @@ from faceanon.models.anonymizer import Anonymizer, save_anonymizer
 from faceanon.models.face_detectors import CenterFace
 from faceanon.models.mobilefacenet import MobileFaceNet
 from faceanon.pixels import align_pixels
+from faceanon.video.audit import audit_frames
 from faceanon.video.image_files import read_image_file
 from faceanon.video.reading import read_video_frames, upright_frame
 
@@ -217,6 +218,67 @@ def test_a_recogniser_that_knows_nothing_lets_nobody_stay(tmp_path, option):
     refused = faceanon(*words, tmp_path/'b.png')
     assert refused.returncode == 3 and 'written for another network' in refused.stderr
     assert not (tmp_path/'b.png').exists()
+
+
+def draw_two(path, hide=False):
+    "A film of the portrait and, beside it, its mirror image; both heads move, perhaps in large squares of one colour."
+    with av.open(str(path), 'w') as out:
+        stream = out.add_stream('libx264', rate=8, options=dict(crf='10'))
+        stream.width, stream.height, stream.pix_fmt = 640, 224, 'yuv420p'
+        for i in range(6):
+            left = portrait(2*i)
+            if hide: left[24:144, 112:232] = left[24:144:24, 112:232:24].repeat(24, 0).repeat(24, 1)
+            both = np.concatenate([left, left[:, ::-1]], 1)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(both, format='rgb24')))
+        out.mux(stream.encode())
+    return path
+
+
+def frames_of(film): return map(upright_frame, read_video_frames(film))
+
+
+@pytest.fixture
+def unlike(tmp_path):
+    "A network to which the two of `draw_two` are as unlike as can be, and its file."
+    net = MobileFaceNet().eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for value in net.parameters():
+            if value.ndim > 1: torch.nn.init.kaiming_normal_(value)
+        around = portrait()[FACE[1] - 7:FACE[3] + 7, FACE[0] - 7:FACE[2] + 7]
+        seen = torch.from_numpy(np.stack([around, around[:, ::-1]]).transpose(0, 3, 1, 2)/np.float32(255))
+        net.last_bn.bias -= net.embed(torch.nn.functional.interpolate(seen, (112, 112), mode='bilinear')).mean(0)
+    torch.save(net.state_dict(), tmp_path/'weights.pth')
+    return net, tmp_path/'weights.pth'
+
+
+def test_an_audit_asks_a_recogniser_and_gets_the_answers_of_torch(tmp_path, unlike):
+    net, weights = unlike
+    film, hidden = draw_two(tmp_path/'two.mp4'), draw_two(tmp_path/'hidden.mp4', hide=True)
+    words = 'audit', hidden, '--original', film, '--detector', 'centerface', '--recognizer', weights
+    told = faceanon(*words, '--json', '--html', tmp_path/'page.html')
+    assert told.returncode == 0, told.stderr
+    with torch.no_grad():
+        named = {'MobileFaceNet': lambda faces: net.embed(torch.from_numpy(faces)).numpy()}
+        by_torch = audit_frames(frames_of(film), frames_of(hidden), CenterFace(), 8, named)['attackers']
+    answers = json.loads(told.stdout)['attackers']
+    assert list(answers) == list(by_torch) == ['MobileFaceNet']
+    for title, expected in by_torch['MobileFaceNet'].items():
+        assert answers['MobileFaceNet'][title] == pytest.approx(expected, abs=1e-9), title
+    clear, across, _ = answers['MobileFaceNet'].values()
+    assert (clear['rank1'], clear['tracks']) == (1, 2) and clear['eer'] < .05, "it tells the clear faces apart"
+    assert across['rank1'] < 1 and across['eer'] > .1, "it tells the hidden ones less well"
+    page = (tmp_path/'page.html').read_text()
+    assert 'Attackers tested' in page and 'MobileFaceNet: clear gallery, anonymized probe' in page
+
+
+def test_an_audit_with_weights_of_another_network_says_so_and_writes_no_page(tmp_path):
+    film = draw_two(tmp_path/'two.mp4')
+    torch.save(dict(more=torch.zeros(1)), tmp_path/'weights.pth')
+    words = 'audit', film, '--original', film, '--recognizer', tmp_path/'weights.pth'
+    refused = faceanon(*words, '--html', tmp_path/'page.html')
+    assert refused.returncode == 3 and 'weights.pth was written for another network' in refused.stderr
+    assert 'Traceback' not in refused.stderr and not (tmp_path/'page.html').exists()
 
 
 def test_what_needs_torch_says_so(tmp_path):

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from .metrics import (auc, best_threshold, chance_rank_k, cross_pair_scores, eer, pair_scores,
-                                         rank_k, tar_at_far, verification_error)
+from .metrics import (auc, best_threshold, cross_pair_scores, eer, pair_scores, rank_k, tar_at_far,
+                                         verification_error)
+from .score_arrays import chance_rank_k
 from ..faces import send
 from ..models.discriminator import PlainCNN, SmallSphereFace
 from ..training.losses import read_loss_row

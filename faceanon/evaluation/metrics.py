@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Roc', 'roc', 'eer', 'auc', 'threshold_at_far', 'tar_at_far', 'verification_error', 'best_threshold', 'rank_k',
-           'chance_rank_k', 'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_of_weighted_people',
+           'pair_scores', 'cross_pair_scores', 'bootstrap_interval', 'eer_of_weighted_people',
            'eer_by_identity_weights', 'student_interval', 'average_precision', 'match_boxes', 'mean_over_classes',
            'frame_map']
 
@@ -21,6 +21,8 @@ from scipy.stats import t as student_t
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from .score_arrays import accept_rates, equal_error, share_named
+
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #ae67cbeb
 def _check_scores(
     scores:Float[Tensor, "n"],  # similarities, any finite range
@@ -34,10 +36,16 @@ def _check_scores(
     if not scores.isfinite().all(): raise ValueError(f"{name} scores hold NaN or infinite values")
     return scores
 
+
+def _as_array(values:Tensor) -> np.ndarray:
+    "A tensor as NumPy has it; double precision keeps the order of floats and their ties."
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()
+
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #968cbefc
 class Roc(NamedTuple):
     "Receiver operating characteristic, from accepting nothing to accepting all."
-    thresholds:Float[Tensor, "t"]  # falling; the first is infinite
+    thresholds:Float[Tensor, "t"]  # float64, falling; the first is infinite
     far:Float[Tensor, "t"]         # share of impostor pairs accepted, float64 in [0, 1], rising
     tar:Float[Tensor, "t"]         # share of genuine pairs accepted, float64 in [0, 1], rising
 
@@ -47,16 +55,8 @@ def roc(
     impostor:Float[Tensor, "i"],  # scores of different-person pairs, at least one, finite
 ) -> Roc:                         # one point per distinct score, and the point where nothing is accepted
     "False and true accept rates at every threshold, a score equal to the threshold being accepted."
-    genuine, impostor = _check_scores(genuine, 'genuine'), _check_scores(impostor, 'impostor')
-    scores, order = torch.cat([genuine, impostor]).sort(descending=True)
-    same = order < len(genuine)
-    last = torch.cat([scores[1:] != scores[:-1], scores.new_ones(1, dtype=torch.bool)])  # ends a run of equal scores
-    accepted = same.cumsum(0)[last].double()
-    places = last.nonzero()[:, 0] + 1.0
-    tar, far = accepted / len(genuine), (places - accepted) / len(impostor)
-    start = tar.new_zeros(1)
-    return Roc(torch.cat([scores.new_full((1,), math.inf), scores[last]]), torch.cat([start, far]),
-               torch.cat([start, tar]))
+    checked = _check_scores(genuine, 'genuine'), _check_scores(impostor, 'impostor')
+    return Roc(*map(torch.from_numpy, accept_rates(*map(_as_array, checked))))
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #db9bfc85
 def eer(
@@ -65,18 +65,7 @@ def eer(
 ) -> float:                       # in [0, 1]; .5 is chance, 0 a perfect verifier
     "Equal error rate: where far = 1 - tar on the curve, straight lines between its points."
     _, far, tar = roc(genuine, impostor)
-    return _crossing(far, tar)
-
-
-def _crossing(
-    far:Float[Tensor, "t"],  # rising from 0 to 1
-    tar:Float[Tensor, "t"],  # rising from 0 to 1
-) -> float:                  # the common error, in [0, 1]
-    "Follow the curve to the point where both errors are equal."
-    gap = far - (1 - tar)  # from -1 to 1, never falls
-    after = int((gap >= 0).nonzero()[0, 0])
-    share = -gap[after-1] / (gap[after] - gap[after-1])
-    return float(far[after-1] + share*(far[after] - far[after-1]))
+    return equal_error(far.numpy(), tar.numpy())
 
 
 def auc(
@@ -137,23 +126,7 @@ def rank_k(
     k:int,                        # how many guesses, 1 to c
 ) -> float:                       # share of rows whose name is among the k highest, in [0, 1]
     "Identification rate with k guesses; ties count as if drawn at random."
-    if logits.ndim != 2 or not len(logits): raise ValueError(f"logits must be (n, c), n > 0, got {tuple(logits.shape)}")
-    if ids.shape != logits.shape[:1]: raise ValueError(f"{len(logits)} rows of logits but ids of {tuple(ids.shape)}")
-    chance_rank_k(logits.shape[1], k)
-    if ids.min() < 0 or ids.max() >= logits.shape[1]: raise ValueError(f"ids must lie in [0, {logits.shape[1]})")
-    if not logits.isfinite().all(): raise ValueError("logits hold NaN or infinite values")
-    own = logits.gather(1, ids[:, None])
-    above, level = (logits > own).sum(1), (logits == own).sum(1)  # `level` counts the name itself
-    return float(((k - above) / level).clamp(0, 1).double().mean())
-
-
-def chance_rank_k(
-    classes:int,  # people known, c
-    k:int,        # how many guesses, 1 to c
-) -> float:       # k / c
-    "What guessing names would give."
-    if not 1 <= k <= classes: raise ValueError(f"k must lie in [1, {classes}] for {classes} people, got {k}")
-    return k / classes
+    return share_named(_as_array(logits), _as_array(ids), k)
 
 # %% ../../nbs/3_evaluation/01_metrics.ipynb #30929a84
 def _unit_rows(
@@ -228,7 +201,7 @@ def eer_of_weighted_people(
         same, other = counts @ own, torch.einsum('i,j,ijb->b', counts, counts, table)
         if not same.sum() or not other.sum(): return math.nan
         far, tar = (F.pad(v.cumsum(0) / v.sum(), (1, 0)) for v in (other, same))
-        return _crossing(far, tar)
+        return equal_error(far.numpy(), tar.numpy())
 
     return statistic
 

@@ -20,8 +20,9 @@ from .attackers import (ATTACKERS, Attacker, discriminant_attacker, embed_all, m
                                            one_cycle_schedule, train_attacker)
 from .dlib_recognizer import embed_by_dlib, has_dlib
 from .experiment import anonymize_faces, anonymize_frames, anonymize_gallery
-from .metrics import (auc, bootstrap_interval, chance_rank_k, cross_pair_scores, eer,
-                                         eer_by_identity_weights, pair_scores, rank_k, threshold_at_far)
+from .metrics import (auc, bootstrap_interval, cross_pair_scores, eer, eer_by_identity_weights,
+                                         pair_scores, rank_k, threshold_at_far)
+from .score_arrays import chance_rank_k
 from .networks import mobilefacenet_path
 from .splits import data_config, lfw_indices
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .discriminants import Discriminant, plda_scores
-from .metrics import bootstrap_interval, chance_rank_k, eer, eer_of_weighted_people, rank_k
+from .metrics import bootstrap_interval, eer, eer_of_weighted_people, rank_k
+from .score_arrays import chance_rank_k
 
 # %% ../../nbs/3_evaluation/05_templates.ipynb #9f843530
 def split_pictures(

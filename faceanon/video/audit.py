@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from itertools import chain, groupby, tee, zip_longest
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from ..models.face_detectors import detect_in_pixels
 from ..pixels import enlarge_pixel_boxes
 from .face_detail import detail_left
+from .track_attackers import TRACK_ATTACKS, TrackSamples, attack_tracks, crop_unaligned
 from .tracking import (CUT_THRESHOLD, FrameDetections, FrameFaces, TrackedFace, scene_change, thumbnail,
                                      track_faces)
 
@@ -252,23 +253,30 @@ def _frame_flicker(
     return float(new - old)
 
 # %% ../../nbs/4_video/37_audit.ipynb #vbau02
-def _sample_track_faces(
-    frame_pair:FramePair,              # a frame of both videos
-    samples:dict,                      # track -> `TrackSamples`; changed in place
-    cut:Callable|None,                 # as for `audit_frames`
-    most:int=16,                       # faces kept of one track, at most
-) -> None:
-    "Keep detected faces as the attackers will see them: in 8 bits."
-    import torch
+def _cut_face(
+    frame:UInt8[np.ndarray, "h w 3"],    # RGB
+    box:Int[np.ndarray, "4"],            # x1, y1, x2, y2, whole pixels
+    landmarks:Float[np.ndarray, "5 2"],  # x, y in pixels; NaN where there are none
+    cut:Callable,                        # as for `audit_frames`
+) -> UInt8[np.ndarray, "h2 w2 3"]:       # RGB
+    "A face in 8 bits, as an attacker gets it."
+    face = cut(frame, box, landmarks)
+    if not np.isfinite(face).all(): raise ValueError("the function that cuts faces gave NaN or infinite values")
+    return face.round().clip(0, 255).astype(np.uint8)
 
-    from faceanon.faces import tensor_of, to_float, to_uint8
-    from faceanon.video.track_attackers import TrackSamples, crop_unaligned
-    cut = cut or crop_unaligned
+
+def _sample_track_faces(
+    frame_pair:FramePair,  # a frame of both videos
+    samples:dict,          # track -> `TrackSamples`; changed in place
+    cut:Callable,          # as for `audit_frames`
+    most:int=16,           # faces kept of one track, at most
+) -> None:
+    "Keep detected faces of both videos."
     for face, box in zip(frame_pair.row.faces, frame_pair.boxes):
         if face.source != 'found' or not samples.setdefault(face.track, TrackSamples()).accepts(most): continue
-        frames = to_float(torch.stack([tensor_of(frame_pair.original), tensor_of(frame_pair.anonymized)]))
-        places = torch.tensor([[0, *box.tolist()]]), torch.from_numpy(frame_pair.landmarks[face.box])[None]
-        samples[face.track].faces.append(tuple(to_uint8(cut(f[None], *places))[0] for f in frames))
+        pair = [_cut_face(frame, box, frame_pair.landmarks[face.box], cut)
+                for frame in (frame_pair.original, frame_pair.anonymized)]
+        samples[face.track].faces.append(tuple(pair))
 
 
 def _attack_all(
@@ -277,7 +285,6 @@ def _attack_all(
     alone:bool,           # is there no original?
 ) -> dict:                # name -> as from `attack_tracks`
     "What attackers recognize."
-    from faceanon.video.track_attackers import TRACK_ATTACKS, attack_tracks
     attacks = dict(list(TRACK_ATTACKS.items())[-1:]) if alone else TRACK_ATTACKS
     return {name: attack_tracks(samples, embed, name, attacks) for name, embed in attackers.items()}
 
@@ -336,8 +343,8 @@ def audit_frames(
     anonymized:Iterable,                              # the same frames, anonymized; read once
     find_faces:Callable,                              # finds faces in the original (in the anonymized if None)
     rate:float,                                       # frames a second, above 0; 1 for pictures
-    attackers:Mapping[str, Callable]={},              # name -> function from cropped faces to vectors `(n, d)`
-    cut:Callable|None=None,                           # frames, boxes, landmarks -> faces; None: `crop_unaligned`
+    attackers:Mapping[str, Callable]={},              # name -> as `embed` of `attack_tracks`
+    cut:Callable=crop_unaligned,                      # frame, box, landmarks -> a face in [0, 255]
     clear:float=CLEAR_THRESHOLD,                      # as for `FaceComparison.is_clear`
     enlarge:float=2.2,                                # side of the anonymized boxes over the face's
     gap:int=5,                                        # as for `track_frame_pairs`

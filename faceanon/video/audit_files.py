@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ..atomic import atomic_write
+from ..models.recognizer_graph import load_recognizer
 from .audit import audit_frames
 from .audit_report import audit_html
 from .face_list import read_sidecar
@@ -47,12 +48,6 @@ def independent_detector(
     folder = Path(os.environ.get('FACEANON_DATA') or 'no such folder')/'weights'
     return next((f'yunet:{path}' for path in sorted(folder.glob('yunet*.onnx'))), 'centerface')
 
-
-def _recognizer_from(path:str) -> dict:
-    "The attacker that an option names; it needs torch."
-    from faceanon.models.mobilefacenet import load_mobilefacenet
-    return {'MobileFaceNet': load_mobilefacenet(path).embed}
-
 # %% ../../nbs/4_video/39_audit_files.ipynb #vbco16
 def audit_file(
     path:str,                 # the anonymized picture or video
@@ -68,7 +63,7 @@ def audit_file(
     hidden_by = header.get('detector')
     find_faces = detector_from_option(detector or independent_detector(hidden_by), threshold, side)
     rate, times = (1., None) if is_image(path) else (float(probe_video(Path(path)).rate), [])
-    attackers = _recognizer_from(recognizer) if recognizer else {}
+    attackers = {'MobileFaceNet': load_recognizer(recognizer).embed} if recognizer else {}
     changes = {}
     films = (None if original is None else _media_frames(original, changes=changes),
              _media_frames(path, times, changes if original is None else None))

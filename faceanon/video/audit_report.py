@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from ..atomic import atomic_write
+from ..evaluation.score_arrays import chance_rank_k
 from .audit import AUDIT_FORMAT
 
 # %% ../../nbs/4_video/38_audit_report.ipynb #529adee0
@@ -103,7 +104,6 @@ def _leak_part(leaks:Mapping) -> dict:
 
 def _attack_part(attackers:Mapping) -> dict:
     "Results of each attack of each attacker, and why some are missing."
-    from faceanon.evaluation.metrics import chance_rank_k  # imports torch, as attackers do
     results = [(f'{name}: {title}', a) for name, attacks in attackers.items() for title, a in attacks.items()]
     rows = [(title, _percent(a['rank1']), _percent(chance_rank_k(a['tracks'], 1)) if a['tracks'] else 'not known',
              _percent(a['eer'])) for title, a in results]

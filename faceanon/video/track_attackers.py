@@ -9,34 +9,33 @@ __all__ = ['TRACK_ATTACKS', 'crop_unaligned', 'crop_aligned', 'TrackSamples', 'i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Int, UInt8
 
-from ..evaluation.metrics import cross_pair_scores, eer, pair_scores, rank_k
-from ..faces import align_faces, crop_faces, enlarge_boxes, to_float
+from ..evaluation.score_arrays import accept_rates, equal_error, share_named
+from ..pixels import align_pixels, enlarge_pixel_boxes, resize_pixels
 
 # %% ../../nbs/4_video/36_track_attackers.ipynb #6eb1ea8c
 def crop_unaligned(
-    frames:Float[Tensor, "1 3 h w"],     # RGB in [0, 1]
-    boxes:Int[Tensor, "n 5"],            # rows `[0, x1, y1, x2, y2]`
-    landmarks:Float[Tensor, "n 5 2"],    # not used
-    size:int=112,                        # side of the faces, pixels
+    frame:UInt8[np.ndarray, "h w 3"],    # RGB
+    box:Int[np.ndarray, "4"],            # x1, y1, x2, y2, whole pixels, int64
+    landmarks:Float[np.ndarray, "5 2"],  # not used
+    size:int=112,                        # side of the face, pixels
     scale:float=1.2,                     # side of the crop over side of the box
-) -> Float[Tensor, "n 3 s s"]:           # in [0, 1]
-    "Faces for attackers that need no alignment."
-    return crop_faces(frames, enlarge_boxes(boxes, scale, *frames.shape[2:]), size)
+) -> Float[np.ndarray, "s s 3"]:         # in [0, 255]
+    "A face for attackers that need no alignment."
+    (x1, y1, x2, y2), = enlarge_pixel_boxes(box[None], scale, *frame.shape[:2])
+    return resize_pixels(frame[y1:y2, x1:x2], (size, size))
 
 
 def crop_aligned(
-    frames:Float[Tensor, "1 3 h w"],     # RGB in [0, 1]
-    boxes:Int[Tensor, "n 5"],            # only their number is used
-    landmarks:Float[Tensor, "n 5 2"],    # x, y in pixels; NaN, from a detector without landmarks, is a ValueError
-    size:tuple[int, int]=(112, 96),      # (height, width) of the faces, pixels
-) -> Float[Tensor, "n 3 h2 w2"]:         # in [0, 1]
-    "Faces for attackers that need the SphereFace alignment (Sec. 4)."
-    return align_faces(frames.expand(len(boxes), -1, -1, -1), landmarks, size)
+    frame:UInt8[np.ndarray, "h w 3"],    # RGB
+    box:Int[np.ndarray, "4"],            # not used
+    landmarks:Float[np.ndarray, "5 2"],  # x, y in pixels; NaN, from a detector without landmarks, is a ValueError
+    size:tuple[int, int]=(112, 96),      # (height, width) of the face, pixels
+) -> Float[np.ndarray, "h2 w2 3"]:       # in [0, 255]
+    "A face for attackers that need the SphereFace alignment (Sec. 4)."
+    return align_pixels(frame, landmarks, size)
 
 # %% ../../nbs/4_video/36_track_attackers.ipynb #87a5081f
 @dataclass
@@ -44,7 +43,7 @@ class TrackSamples:
     "Some faces of one track, spread over its length."
     seen:int=0                                # faces so far
     stride:int=1                              # one of this many is kept
-    faces:list=field(default_factory=list)    # pairs (original, anonymized), uint8 `(3, s, s)`
+    faces:list=field(default_factory=list)    # pairs (original, anonymized), uint8 `(s, s, 3)`
 
     def accepts(self,
         most:int,    # faces that may be kept, at least 2
@@ -60,60 +59,82 @@ class TrackSamples:
 _MIN_PAIRS = 30  # of one kind (same track, different tracks): with fewer there is no equal error rate
 
 
+def _unit_rows(rows:Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    "Vectors of length 1; 0 stays 0."
+    return rows/np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
 def identify_tracks(
-    gallery:Float[Tensor, "n d"],  # vectors the attacker knows by name
-    probes:Float[Tensor, "n d"],   # vectors of the same faces, to be named
-    tracks:Int[Tensor, "n"],       # of each vector; those of one track in order of time
-) -> tuple[float|None, int, str]:  # rank 1 in [0, 1] or None, number of tracks, reason for None
+    gallery:Float[np.ndarray, "n d"],  # vectors the attacker knows by name
+    probes:Float[np.ndarray, "n d"],   # vectors of the same faces, to be named
+    tracks:Int[np.ndarray, "n"],       # of each vector; those of one track together and in order of time
+) -> tuple[float|None, int, str]:      # rank 1 in [0, 1] or None, number of tracks, reason for None
     "Name faces by the nearest mean. Gallery and probes are alternate frames of each track."
-    order = torch.cat([torch.arange(int(n)) for n in tracks.unique_consecutive(return_counts=True)[1]])
+    starts = np.flatnonzero(np.diff(tracks, prepend=tracks[0] - 1))
+    order = np.arange(len(tracks)) - np.repeat(starts, np.diff(starts, append=len(tracks)))
     known, asked = order % 2 == 0, order % 2 == 1
-    names = tracks[asked].unique()
+    names = np.unique(tracks[asked])
     if len(names) < 2: return None, len(names), f"tracks with two faces or more: {len(names)}, naming needs two"
-    rows = F.normalize(gallery)
-    means = F.normalize(torch.stack([rows[known & (tracks == name)].mean(0) for name in names]))
-    return rank_k(F.normalize(probes[asked]) @ means.T, torch.searchsorted(names, tracks[asked]), 1), len(names), ''
+    rows = _unit_rows(gallery)
+    means = _unit_rows(np.stack([rows[known & (tracks == name)].mean(0) for name in names]))
+    cosines = _unit_rows(probes[asked]) @ means.T
+    return share_named(cosines, np.searchsorted(names, tracks[asked]), 1), len(names), ''
+
+# %% ../../nbs/4_video/36_track_attackers.ipynb #vbta09
+def _pair_cosines(
+    gallery:Float[np.ndarray, "n d"],  # vectors of faces
+    probes:Float[np.ndarray, "n d"],   # vectors of the same faces, or the very same array
+    tracks:Int[np.ndarray, "n"],       # of each face
+) -> tuple[np.ndarray, np.ndarray]:    # cosines of faces of one track, and of different tracks
+    "Each face with each other, once; in both directions where gallery and probes are of two films."
+    cosines, same = _unit_rows(gallery) @ _unit_rows(probes).T, tracks[:, None] == tracks
+    pairs = np.triu(np.ones_like(same), 1)
+    if gallery is not probes: pairs |= pairs.T
+    return cosines[same & pairs], cosines[~same & pairs]
 
 
 def _verify_tracks(
-    genuine:Float[Tensor, "g"],    # similarities of faces of one track
-    impostor:Float[Tensor, "i"],   # similarities of faces of different tracks
-) -> tuple[float|None, str]:       # equal error rate in [0, 1] or None, reason for None
+    genuine:Float[np.ndarray, "g"],    # similarities of faces of one track
+    impostor:Float[np.ndarray, "i"],   # similarities of faces of different tracks
+) -> tuple[float|None, str]:           # equal error rate in [0, 1] or None, reason for None
     "Equal error rate of the question whether two faces are of one track."
-    few = min(len(genuine), len(impostor)) < _MIN_PAIRS
-    if few:
+    if min(len(genuine), len(impostor)) < _MIN_PAIRS:
         return None, (f"{len(genuine)} pairs within tracks, {len(impostor)} between tracks: fewer than {_MIN_PAIRS} of "
                       "one kind give no rate")
-    return eer(genuine, impostor), ''
+    return equal_error(*accept_rates(genuine, impostor)[1:]), ''
 
 # %% ../../nbs/4_video/36_track_attackers.ipynb #9732fbd6
-def _vectors(embed:Callable, faces:Tensor, name:str) -> Tensor:
+_FACES_AT_ONCE = 32  # that an attacker is given
+
+
+def _vectors(embed:Callable, faces:UInt8[np.ndarray, "n h w 3"], name:str) -> Float[np.ndarray, "n d"]:
     "One finite vector for each face."
-    with torch.no_grad(): rows = torch.cat([embed(to_float(part)) for part in faces.split(32)]).detach().float().cpu()
-    if rows.ndim != 2 or len(rows) != len(faces) or not rows.isfinite().all():
-        raise ValueError(f"attacker {name!r} must give one finite vector for each face, got {tuple(rows.shape)} for "
+    def ask(some): return np.asarray(embed(np.ascontiguousarray(some.transpose(0, 3, 1, 2)/np.float32(255))))
+    parts = [ask(faces[i:i + _FACES_AT_ONCE]) for i in range(0, len(faces), _FACES_AT_ONCE)]
+    rows = np.concatenate(parts).astype(np.float32)
+    if rows.ndim != 2 or len(rows) != len(faces) or not np.isfinite(rows).all():
+        raise ValueError(f"attacker {name!r} must give one finite vector for each face, got {rows.shape} for "
                          f"{len(faces)} faces")
     return rows
 
 
 def attack_tracks(
     samples:Mapping[int, TrackSamples],  # by track
-    embed:Callable,                      # faces `(n, 3, s, s)` in [0, 1], as cut, to `(n, d)`
+    embed:Callable,                      # faces `(n, 3, s, s)` in [0, 1], as cut, to `(n, d)`; arrays
     name:str,                            # its name in error messages
     attacks:Mapping[str, tuple],         # name -> (gallery, probes): 0 original, 1 anonymized
 ) -> dict:  # name of attack -> `rank1`, `tracks`, `eer`, and `why` one is None
     "Results of one attacker on the faces of a video."
     pairs = [(track, pair) for track, s in sorted(samples.items()) for pair in s.faces]
     if not pairs: return {a: dict(rank1=None, tracks=0, eer=None, why="no face was found") for a in attacks}
-    tracks = torch.tensor([track for track, _ in pairs])
-    films = [_vectors(embed, torch.stack([pair[film] for _, pair in pairs]), name) for film in (0, 1)]
+    tracks = np.array([track for track, _ in pairs])
+    films = [_vectors(embed, np.stack([pair[film] for _, pair in pairs]), name) for film in (0, 1)]
     result = {}
     for title, (known, asked) in attacks.items():
         rank1, count, why = identify_tracks(films[known], films[asked], tracks)
         error, why_not = None, ''
         if not why:
-            scores = pair_scores(films[asked], tracks) if known == asked else cross_pair_scores(*films, tracks)
-            error, why_not = _verify_tracks(*scores)
+            error, why_not = _verify_tracks(*_pair_cosines(films[known], films[asked], tracks))
         result[title] = dict(rank1=rank1, tracks=count, eer=error, why=why or why_not)
     return result
 
