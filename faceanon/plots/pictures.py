@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['picture_to_text', 'picture_from_text', 'draw_picture', 'draw_boxes', 'draw_guesses', 'plot_teaser',
-           'plot_handcrafted', 'plot_qualitative', 'plot_architecture']
+           'plot_handcrafted', 'plot_qualitative', 'plot_architecture', 'plot_code_walk']
 
 # %% ../../nbs/5_play/04_pictures.ipynb #e52f9e86
 import base64
@@ -267,4 +267,28 @@ def _draw_player_arrows(
                                (5.62, 2.07, r'$\mathcal{L}_{adv}$: D names $f$ and $M(f)$, M hides the name', PAPER),
                                (5.85, 1.27, r'$\mathcal{L}_{det}$: M and A find the action', THIRD)):
         ax.text(x, y, text, color=colour, ha='center', va='top', fontsize=7.5)
+    return fig
+
+# %% ../../nbs/5_play/04_pictures.ipynb #walk0002
+@rc_context(STYLE)
+def plot_code_walk(
+    rows:list[dict],  # `name`, `drawn` (False for originals), `pictures` (arrays `(h, w, 3)`, uint8 RGB, all of one
+                      # shape, as many in each row) and, in some rows, `notes`: a text below each picture
+) -> Figure:          # 7 inches wide, a row below the other; what M drew is framed in orange
+    "What each part of a code does to a picture (Fig. 9)."
+    check_rows(rows, ('name', 'drawn', 'pictures'))
+    counts = {len(part) for row in rows for part in (row['pictures'], row.get('notes', row['pictures']))}
+    if len(counts) > 1 or 0 in counts: raise ValueError(f"rows need as many pictures and notes: {sorted(counts)}")
+    name, gap, note = 1.05, 0.03, 0.13
+    side = (6.95 - name)/counts.pop() - gap
+    tall = [side*np.divide(*row['pictures'][0].shape[:2]) + gap + note*('notes' in row) for row in rows]
+    fig, ax = blank_page(7, sum(tall) + 0.05)
+    for i, (row, high) in enumerate(zip(rows, tall)):
+        top = sum(tall[i:]) + 0.02
+        ax.text(0.05, top - (high - note*('notes' in row))/2, row['name'], va='center', linespacing=1.25)
+        for j, picture in enumerate(row['pictures']):
+            x, colour = name + j*(side + gap), ACCENT if row['drawn'] else PLAIN
+            draw_picture(ax, picture, x, top - side*picture.shape[0]/picture.shape[1], side, colour)
+            if 'notes' in row:
+                ax.text(x + side/2, top - high + gap + 0.03, row['notes'][j], ha='center', fontsize=6, color=PLAIN)
     return fig
