@@ -57,7 +57,7 @@ def _train_unmet_detector(
 
 def unmet_detector(
     name:str,                       # one of `UNMET_DETECTORS`; for films `other_seed`
-    cfg:TrainConfig,                # as for `_train_unmet_detector`
+    cfg:TrainConfig,                # reads `SHARED_FIELDS['detector']`
     device:torch.device|str='cpu',  # where it goes
 ) -> ActionDetector:                # evaluation mode
     "An A that no M met."
