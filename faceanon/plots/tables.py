@@ -250,7 +250,6 @@ def _drawn_costs_table(
     return f'{table}\n\nThe code of a face can tell at most {nats:.0f} nats.'
 def _drawn_line(
     judged:Sequence[dict],   # by the judge of the world
-    readers:Sequence[dict],  # `on`, `attacker`, `eer_ten` as a fraction
     unmet:Sequence[dict],    # `method`, `detector`, `map50_near` as a fraction
 ) -> str:                    # markdown, a list of one
     "The M of the world that draws faces, for who reads one page only."
@@ -258,11 +257,14 @@ def _drawn_line(
     seeds = sorted({r.get('seed', 0) for r in own})
     def ten(releases): return _span([_worst([r for r in own if r.get('seed', 0) == seed], releases=releases)
                                      for seed in seeds])
-    def near(method): return _span([r['map50_near'] for r in rows_with(unmet, method=method, detector='other_seed')])
-    code = _span([min(r['eer_ten'] for r in readers if r['attacker'] == 'code')])
+    def near(method, detector):
+        return _span([r['map50_near'] for r in rows_with(unmet, method=method, detector=detector)])
+    def beside(detector): return ', '.join(near(method, detector) for method in ('none', 'learned', 'blur24'))
     return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {ten(1)} % by ten pictures, "
-            f"{ten(5)} by five releases of each, {code} by a reader of its code. An A that never met it keeps "
-            f"{near('drawn')} % near mAP (originals {near('none')}, ours {near('learned')}, blur 24 {near('blur24')}).")
+            f"{ten(5)} by five releases of each. An A of another architecture that never met it keeps "
+            f"{near('drawn', 'other_architecture')} % near mAP (originals, ours, blur 24: "
+            f"{beside('other_architecture')}), one of another seed {near('drawn', 'other_seed')} "
+            f"({beside('other_seed')}).")
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables42
 def _photo_judge_table(
@@ -336,7 +338,7 @@ def all_tables(
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
         readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps),
-        drawn=_drawn_line(judged, drawn['rows'], files['unmet']['rows']),
+        drawn=_drawn_line(judged, files['unmet']['rows']),
         drawn_attackers=_drawn_attackers_table(drawn['rows'], drawn['chance_rank1']),
         drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']),
         second_attack=_second_attack_table(files['second_attack']['rows']),
