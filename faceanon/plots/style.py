@@ -41,8 +41,9 @@ METHOD_LABELS = {
     'superpixel': 'super-pixel', 'edge': 'edges', 'k_same': 'k-same',
     'learned': 'learned M', 'paper_objective': "paper's objective",
 }
-# what an attacker reads where a method tells nothing
-_CONTROL_LABELS = {'one_face': 'one face', 'without_code': 'heads that say nothing'}
+# what an attacker reads where a method tells nothing, and with a dial
+_CONTROL_LABELS = {'one_face': 'one face', 'without_code': 'heads that say nothing',
+                   'drawn_around8': 'drawn, 8 px around'}
 UNMEASURED = '–'  # in a table, what nobody has measured
 
 # %% ../../nbs/5_play/01_style.ipynb #plots07
