@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import mean
 
 from .photos import photo_attacker_label
+from .judges import around_table, drawn_seeds_table
 from .method_tables import markdown_table
 from .style import UNMEASURED, method_label, rows_with
 
@@ -339,6 +340,8 @@ def all_tables(
         anonymizers=_anonymizers_table(world),
         readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps),
         drawn=_drawn_line(judged, files['unmet']['rows']),
+        drawn_seeds=drawn_seeds_table(judged, files['unmet']['rows']),
+        around=around_table(files['photo_judge']['rows']),
         drawn_attackers=_drawn_attackers_table(drawn['rows'], drawn['chance_rank1']),
         drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']),
         second_attack=_second_attack_table(files['second_attack']['rows']),
