@@ -172,14 +172,20 @@ def aligned(pixels):
     return torch.from_numpy(align_pixels(pixels, points, (112, 112)).transpose(2, 0, 1)[None]/255)
 
 
+def random_recogniser():
+    "Weights large enough that pictures differ."
+    net = MobileFaceNet().eval()
+    torch.manual_seed(0)
+    for value in net.parameters():
+        if value.ndim > 1: torch.nn.init.kaiming_normal_(value)
+    return net
+
+
 @pytest.fixture(params=[True, False], ids=['archive', 'older form'])
 def recogniser(request, tmp_path):
     "A file of weights to which the portrait and its mirror image are two people, as unlike as can be."
-    net = MobileFaceNet().eval()
-    torch.manual_seed(0)
+    net = random_recogniser()
     with torch.no_grad():
-        for value in net.parameters():
-            if value.ndim > 1: torch.nn.init.kaiming_normal_(value)
         ours, mirrored = (net.embed(aligned(pixels)) for pixels in (portrait(), portrait()[:, ::-1]))
         net.last_bn.bias -= (ours + mirrored)[0]/2
     torch.save(net.state_dict(), tmp_path/'weights.pth', _use_new_zipfile_serialization=request.param)
@@ -240,11 +246,8 @@ def frames_of(film): return map(upright_frame, read_video_frames(film))
 @pytest.fixture
 def unlike(tmp_path):
     "A network to which the two of `draw_two` are as unlike as can be, and its file."
-    net = MobileFaceNet().eval()
-    torch.manual_seed(0)
+    net = random_recogniser()
     with torch.no_grad():
-        for value in net.parameters():
-            if value.ndim > 1: torch.nn.init.kaiming_normal_(value)
         around = portrait()[FACE[1] - 7:FACE[3] + 7, FACE[0] - 7:FACE[2] + 7]
         seen = torch.from_numpy(np.stack([around, around[:, ::-1]]).transpose(0, 3, 1, 2)/np.float32(255))
         net.last_bn.bias -= net.embed(torch.nn.functional.interpolate(seen, (112, 112), mode='bilinear')).mean(0)
