@@ -40,6 +40,7 @@ class _DataConfig:
     faces_per_person:int = 64   # pictures of each of them
     frames:int = 3000           # annotated frames that train M and A
     m_width:int = 24            # channels of M's first layer; 64 in the paper
+    m_blocks:int = 0            # residual blocks of the paper's generator, 9 there; 0: our generator
     m_noise:float = 1.0         # standard deviation of the noise that M's code is sent through
     d_width:int = 32            # channels of D's first layer
     d_pool:int = 1              # how many D's are fooled at once; the paper has one
@@ -56,6 +57,7 @@ class _GameConfig(_DataConfig):
     r_steps:int = 3             # steps of the code's reader R per step of M; the paper has none
     d_warmup:int = 0            # steps of D before M moves
     margin:int = 4              # m, the angular margin of D's softmax
+    anneal_from:int = 0         # steps that the margin's anneal has behind it at the start; from 2990 it is at its floor
     objective:str = 'confusion' # what M asks of D; 'negative' is the paper's
     decoder:str = 'draws'       # M's decoder learns from: 'draws' L1; 'shows' L1 and A; 'plays' all, as in the paper
     adv_weight:float = 1.0      # weight of the adversarial term; 1 in the paper
@@ -84,6 +86,7 @@ def _rules(cfg) -> dict[str, bool]:
         source=cfg.source in ('world', 'real'), backbone=cfg.backbone in _BACKBONES,
         d_start=cfg.d_start in ('fresh', 'verifier'),
         steps=cfg.steps >= 0, lr_drop_step=cfg.lr_drop_step >= 0, margin=cfg.margin >= 1,
+        m_blocks=cfg.m_blocks >= 0, anneal_from=cfg.anneal_from >= 0,
         d_pool=cfg.d_pool >= 1, d_steps=cfg.d_steps >= 1,
         people=cfg.people >= (3 if cfg.source == 'world' else 2),  # a frame of the world shows up to three
         m_noise=cfg.m_noise > 0 or cfg.m_noise == 0 == cfg.rate_weight,  # without noise a rate means nothing
@@ -126,6 +129,7 @@ PRESETS = dict(
               a_warmup=400, warmup_lr=3e-4, lr_a=1e-4, finetune_steps=100, finetune_lr=1e-4, attack_steps=120,
               attack_faces=20, test_faces=10, test_frames=600, checkpoint_every=40),
     paper=dict(source='real', backbone='resnet101', face_size=256, frame_size=352, pad=2.2, m_width=64,
+               m_blocks=9,
                lr_m=3e-4, lr_d=3e-4, lr_a=1e-3, **PAPER_OBJECTIVE),
 )
 
@@ -153,9 +157,11 @@ _RENAMED_SETTINGS = dict(read_weight='code_adv_weight')  # in older checkpoints 
 def translate_settings(
     settings:dict,  # as a checkpoint or a result holds them
 ) -> dict:          # the same values, by the names of `TrainConfig`
-    "Settings that were stored under an earlier name of a field, or before `lr_drop_step` was one."
+    "Settings that were stored under an earlier name of a field, or before some fields were there."
     named = {_RENAMED_SETTINGS.get(name, name): value for name, value in settings.items()}
-    return (dict(lr_drop_step=_drop_step(named['steps'])) if 'steps' in named else {}) | named
+    added = dict(anneal_from=0, m_blocks=9 if named.get('preset') == 'paper' else 0)
+    if 'steps' in named: added['lr_drop_step'] = _drop_step(named['steps'])
+    return (added if named else {}) | named
 
 def preset_from_env(
     default:str='small',  # when FACEANON_PRESET is not set

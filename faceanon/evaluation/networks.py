@@ -40,10 +40,10 @@ from ..training.team import ALONE, Team
 
 # %% ../../nbs/3_evaluation/08_networks.ipynb #3f9053f4
 def build_anonymizer(
-    cfg:TrainConfig,  # reads `source`, `preset`, `m_width`, `m_noise`
+    cfg:TrainConfig,  # reads `m_blocks`, `m_width`, `m_noise`
 ) -> nn.Module:       # untrained
-    "M: the authors' generator in the paper's preset, the small one elsewhere."
-    if cfg.preset == 'paper': return PaperGenerator(cfg.m_width)
+    "M: the authors' generator where it has blocks, ours elsewhere."
+    if cfg.m_blocks: return PaperGenerator(cfg.m_width, cfg.m_blocks)
     return Anonymizer(cfg.m_width, noise=cfg.m_noise)
 
 def mobilefacenet_path() -> Path: # DataError where it is not

@@ -205,16 +205,16 @@ def adversarial_steps(
     schedule = _rate_schedule(opt_ma, cfg, start)
     check_ids(data.ids, cfg.people)
     for net in (nets.M, nets.D, nets.A, nets.R): net.train()
-    read_loss_rows([update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg, step, team)
-               for step in range(cfg.d_warmup if not start else 0)])
+    read_loss_rows([update_d(nets, opt_d, *sample_faces(data, cfg.batch_faces, generator, team), cfg,
+                             cfg.anneal_from + step, team) for step in range(cfg.d_warmup if not start else 0)])
     for step in range(start, cfg.steps):
         if cfg.d_restart and step and step % cfg.d_restart == 0:
             reset_network(nets.D[step//cfg.d_restart % len(nets.D)], opt_d)
-        batch = sample_batch(data, cfg, generator, team)
+        batch, d_step = sample_batch(data, cfg, generator, team), cfg.anneal_from + step*cfg.d_steps
         for i, (faces, ids) in enumerate(batch.d_batches):
-            row = update_d(nets, opt_d, faces, ids, cfg, step*cfg.d_steps + i, team)
+            row = update_d(nets, opt_d, faces, ids, cfg, d_step + i, team)
         for faces, ids in batch.r_batches: row |= update_r(nets, opt_d, faces, ids, team)
-        try: row |= update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)
+        try: row |= update_ma(nets, opt_ma, batch, cfg, d_step, team)
         except ValueError:  # A refuses NaN from a broken M; D's loss has told it before
             read_loss_row(dict(step=step) | row)
             raise
