@@ -107,7 +107,7 @@ def plot_station(
     ax.text(2.45, 1.85, text, va='top', linespacing=1.5)
     names = {'face': 'names_original', 'M(f)': 'names_anonymized'}.get(station)
     if names:
-        ax.text(2.45, 1.05, 'D says', color=PAPER)
+        ax.text(2.45, 1.05, 'a recogniser says', color=PAPER)
         draw_guesses(ax, row[names], row['true_name'], 3.3, 0.1, 1.2, 0.85)
     if station == "v'": draw_boxes(ax, row['boxes'], shown.shape[:2], 0.05, 0.05, 2.2)
     if station == 'frame':

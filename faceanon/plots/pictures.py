@@ -228,9 +228,10 @@ def plot_architecture(
     ax.add_patch(Rectangle((0.05 + x1, top - y2), x2 - x1, y2 - y1, facecolor='none', edgecolor='white', lw=1, ls='--',
                            zorder=5))
     draw_picture(ax, face, 1.4, mid - 0.325, 0.65)
-    draw_picture(ax, code, 2.63, mid - 0.2, 0.4, ACCENT)
+    half = 0.2*code.shape[0]/code.shape[1]
+    draw_picture(ax, code, 2.63, mid - half, 0.4, ACCENT)
     draw_picture(ax, anonymized, 3.55, mid - 0.325, 0.65, ACCENT)
-    for left, right, tall, low in ((2.3, 2.58, 0.325, 0.2), (3.08, 3.36, 0.2, 0.325)):
+    for left, right, tall, low in ((2.3, 2.58, 0.325, half), (3.08, 3.36, half, 0.325)):
         ax.add_patch(Polygon([(left, mid - tall), (left, mid + tall), (right, mid + low), (right, mid - low)],
                              facecolor=ACCENT, zorder=3))
     draw_picture(ax, pasted, 3.375, 0.14, 1.0, ACCENT)
@@ -247,7 +248,7 @@ def _draw_player_arrows(
     "The arrows of the diagram (Eqs. of Sec. 3)."
     ax = fig.axes[0]
     ax.text(2.83, mid + 0.4, 'M', fontsize=13, weight='bold', color=ACCENT, ha='center')
-    ax.text(2.83, mid - 0.33, 'code', fontsize=6.5, color=ACCENT, ha='center')
+    ax.text(2.83, mid - 0.39, 'code', fontsize=6.5, color=ACCENT, ha='center')
     _draw_player(ax, (4.9, 2.72), 'D', 'who is it?', PAPER)
     _draw_player(ax, (5.1, 0.65), 'A', 'what is done?', THIRD)
     for path in ([(1.05, mid), (1.38, mid)], [(2.05, mid), (2.28, mid)], [(3.36, mid), (3.53, mid)],
@@ -260,7 +261,7 @@ def _draw_player_arrows(
         ax.text(x, y, text, ha='left' if x in (1.9, 4.24, 3.9) else 'center', fontsize=7, va='baseline')
     for key, y, text in (('names_original', 2.74, '$f$'), ('names_anonymized', 2.2, '$M(f)$')):
         draw_guesses(ax, row[key][:3], row['true_name'], 6.12, y, 0.5, 0.36)
-        ax.text(6.12, y + 0.385, f'D on {text}', fontsize=6.5, color=PAPER)
+        ax.text(6.12, y + 0.385, f'on {text}', fontsize=6.5, color=PAPER)
     _draw_arrow(ax, [(5.23, 2.72), (5.5, 2.72)])
     _draw_arrow(ax, [(1.725, mid - 0.36), (1.725, 1.18), (3.7, 1.18), (3.7, mid - 0.36)], ACCENT)
     for x, y, text, colour in ((2.7, 1.07, r'$\mathcal{L}_{1}=\lambda\,\|M(f)-f\|_1$', ACCENT),

@@ -43,7 +43,8 @@ METHOD_LABELS = {
 }
 # what an attacker reads where a method tells nothing, and with a dial
 _CONTROL_LABELS = {'one_face': 'one face', 'without_code': 'heads that say nothing',
-                   'drawn_around8': 'drawn, 8 px around'}
+                   'drawn_around8': 'drawn, 8 px around', 'paper_generator': "paper's generator, L1 at 10",
+                   **{f'paper_l1_{n}': f"paper's objective, L1 at {n}" for n in (1, 10, 100)}}
 UNMEASURED = '–'  # in a table, what nobody has measured
 
 # %% ../../nbs/5_play/01_style.ipynb #plots07
