@@ -44,6 +44,7 @@ def diagram():
 DIAL = dict(value=1, seed=0, map50_near=0.5, eer_worst=0.3, l1=0.1, ssim=0.5)
 STEP = dict(step=0, seed=0, d_accuracy=0.5, loss_adv=1.0)
 PROBE = dict(step=0, seed=0, accuracy=0.5)
+LOOK = dict(step=0, seed=0, nats=3.0, one=0.49, ten=0.4) | dict.fromkeys(results.DRAWN_LOSS_LABELS, 1.0)
 PART = dict(group='', variant='full', seed=0, map50_near=0.5, eer_worst=0.3, rank1_worst=0.2)
 AP = dict(method='none', seed=0, action='Drinking', near=True, ap=0.8)
 ATTACK = dict(method='none', seed=0, attacker='cnn', eer=0.1, rank1=0.8, auc=0.95, tar=0.7)
@@ -54,6 +55,7 @@ DRAW = {  # name: (draws rows, one good row, its fractions)
     'dial': (lambda rows: results.plot_lambda_sweep(rows, 'λ', {}), DIAL, ('map50_near', 'eer_worst', 'l1')),
     'dynamics': (lambda rows: results.plot_dynamics(rows, [PROBE], 0.1), STEP, ('d_accuracy',)),
     'probes': (lambda rows: results.plot_dynamics([STEP], rows, 0.1), PROBE, ('accuracy',)),
+    'drawn_dynamics': (results.plot_drawn_dynamics, LOOK, ('one', 'ten')),
     'ablation': (lambda rows: results.plot_ablation(rows, 0.1), PART, ('map50_near', 'eer_worst', 'rank1_worst')),
     'per_class': (method_tables.plot_per_class, AP, ('ap',)),
     'per_class_markdown': (method_tables.per_class_markdown, AP, ('ap',)),
