@@ -57,7 +57,7 @@ class _GameConfig(_DataConfig):
     r_steps:int = 3             # steps of the code's reader R per step of M; the paper has none
     d_warmup:int = 0            # steps of D before M moves
     margin:int = 4              # m, the angular margin of D's softmax
-    anneal_from:int = 0         # steps that the margin's anneal has behind it at the start; from 2990 it is at its floor
+    anneal_from:int = 0         # steps that the margin's anneal has behind it at the start; 2990: it is at its floor
     objective:str = 'confusion' # what M asks of D; 'negative' is the paper's
     decoder:str = 'draws'       # M's decoder learns from: 'draws' L1; 'shows' L1 and A; 'plays' all, as in the paper
     adv_weight:float = 1.0      # weight of the adversarial term; 1 in the paper

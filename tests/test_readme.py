@@ -100,7 +100,7 @@ def test_a_number_that_changes_reaches_a_page(copy, source):
     path, key = copy/f'figures/data/{source}.json', {
         'fig5_tradeoff': 'eer_fixed', 'tab2_attackers': 'chance_rank1', 'real_tradeoff': 'map50_frozen',
         'real_longer': 'map50', 'outside': 'eer', 'times': 'minutes',
-        'world_drawn': 'eer_ten', 'world_judge': 'eer', 'unmet': 'map50_near', 'photo_drawn': 'eer',
+        'world_drawn': 'eer_ten', 'world_judge': 'eer', 'unmet': 'map50_near', 'photo_drawn': 'map50_frozen',
                                                      'photo_judge': 'eer', 'second_attack': 'eer'}[source]
     def shifted(value, name=None):
         if isinstance(value, dict): return {k: shifted(v, k) for k, v in value.items()}

@@ -240,14 +240,14 @@ def plot_trace(
         ax.plot(steps, mean, color=colour, lw=1.1, gid=key)
 
 # %% ../../nbs/5_play/02_results.ipynb #drdy0002
-DRAWN_LOSS_LABELS = {'loss_looks': 'looks', 'loss_coarse': 'coarse L1', 'loss_crops': 'actions in the crop', 'loss_frames': 'A on frames',
-                     'loss_readers': "readers' confusion"}
+DRAWN_LOSS_LABELS = {'loss_looks': 'looks', 'loss_coarse': 'coarse L1', 'loss_crops': 'actions in the crop',
+                     'loss_frames': 'A on frames', 'loss_readers': "readers' confusion"}
 
 @rc_context(STYLE)
 def plot_drawn_dynamics(
-    rows:list[dict],    # `step`, `seed`, `nats`, the losses of `DRAWN_LOSS_LABELS`; `one`, `ten`: error rates of validation
-                        # attackers, fractions, of one picture and of ten against ten
-) -> Figure:            # 7 by 3 inches: a strip a loss term; what is read, and how much is said
+    rows:list[dict],  # `step`, `seed`, `nats`, the losses of `DRAWN_LOSS_LABELS`; `one`, `ten`: error rates of
+                      # validation attackers, fractions, of one picture and of ten against ten
+) -> Figure:          # 7 by 3 inches: a strip a loss term; what is read, and how much is said
     "The game of the M that draws, look by look; dots are means over seeds, bars their range."
     losses, read = [*DRAWN_LOSS_LABELS], ('one', 'ten')
     check_rows(rows, ('step', 'seed', 'nats', *losses), read)
@@ -257,8 +257,8 @@ def plot_drawn_dynamics(
     strips, (who, said) = left.subplots(len(losses), 1), right.subplots(2, 1, height_ratios=(3, 2))
     def draw(ax, key, colour, scale=1, label=None):
         for look in looks: ax.plot([look['step']]*2, scale*np.array(look[key][1:]), color=colour, lw=1)
-        ax.plot([look['step'] for look in looks], [scale*look[key][0] for look in looks], 'o-', color=colour, ms=3.5, mew=0,
-                gid=key, label=label)
+        ax.plot([look['step'] for look in looks], [scale*look[key][0] for look in looks], 'o-', color=colour, ms=3.5,
+                mew=0, gid=key, label=label)
     for ax, key in zip(strips, losses):
         draw(ax, key, PLAIN)
         ax.set_ylim(0)
