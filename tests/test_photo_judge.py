@@ -190,6 +190,8 @@ def test_photographs_are_shipped_with_their_own_region_painted_black(lfw):
     assert (middle == 0).all() and (shipped.faces.clear[:, :, 40:80, 40:80] > 0).any()
     corner = shipped.colours[0][:, :, 0, 0]
     assert torch.equal(corner, shipped.clear_colours[:, :, 0, 0])
+    through = ship_photos(black_ellipse, lfw, chosen, 1, through_jpeg(50), batch=2)
+    assert torch.equal(through.black_faces, through.faces.shipped[0]), "a file's own changes are no changed region"
 
 
 def test_a_method_that_draws_is_released_several_times_and_the_file_format_is_seen(lfw):

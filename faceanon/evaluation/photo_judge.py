@@ -141,18 +141,18 @@ def ship_photos(
         clear = torch.stack([read_image(lfw.path(lfw.key(lfw.pictures[place]))) for place in places])
         boxes = torch.cat([torch.arange(len(rows))[:, None], lfw.crops[places][:, 1:]], 1)
         check_boxes(boxes, *clear.shape[2:], len(clear))
-        made = [file(to_uint8(method(to_float(clear), boxes).clamp(0, 1)))]
+        first = to_uint8(method(to_float(clear), boxes).clamp(0, 1))
+        black, made = file(_paint_black(clear, first)), [file(first)]  # a file changes every pixel
         alike = torch.equal(to_uint8(method(to_float(clear[:2]), boxes[:2]).clamp(0, 1)),
                             to_uint8(method(to_float(clear[:2]), boxes[:2]).clamp(0, 1))) if not parts else parts[0][4]
         for _ in range(0 if alike else releases - 1):
             made.append(file(to_uint8(method(to_float(clear), boxes).clamp(0, 1))))
-        views = [_two_views(pictures, lfw.points[places]) for pictures in (clear, _paint_black(clear, made[0]), *made)]
+        views = [_two_views(pictures, lfw.points[places]) for pictures in (clear, black, *made)]
         parts.append((*views[0], *views[1], alike, *(torch.stack(part) for part in zip(*views[2:]))))
-    clear, small, black, black_small, alike, shipped, colours = zip(*parts)
+    clear, small, dark, dark_small, alike, shipped, colours = zip(*parts)
     ids = torch.tensor([person for _, person in chosen])
     return ShippedPhotos(Releases(torch.cat(clear), torch.cat(shipped, 1), ids), torch.cat(colours, 1),
-                         torch.cat(small),
-                         torch.cat(black_small), torch.cat(black), torch.tensor(alike[0]))
+                         torch.cat(small), torch.cat(dark_small), torch.cat(dark), torch.tensor(alike[0]))
 
 # %% ../../nbs/3_evaluation/16_photo_judge.ipynb #be4777e5
 def _read_colours(
