@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURE_LABELS', 'heat_cells', 'draw_method_labels', 'markdown_table', 'per_class', 'plot_per_class', 'wrap_heading',
-           'per_class_markdown', 'plot_attackers', 'attackers_markdown']
+           'per_class_markdown', 'plot_attackers', 'attackers_markdown', 'times_table']
 
 # %% ../../nbs/5_play/03_method_tables.ipynb #3bf837b8
 from collections.abc import Sequence
@@ -174,3 +174,20 @@ def attackers_markdown(
             for i, m in enumerate(methods)]
     chances = [f'{100*c:.1f}' for c in (0.5, chance_rank1, 0.5, far) for _ in attackers]
     return markdown_table(header, [*body, ['chance', *chances]])
+
+# %% ../../nbs/5_play/03_method_tables.ipynb #mtimes02
+def _duration(
+    minutes:Sequence[float],  # shortest and longest, or one
+) -> str:                     # '10 to 16 min', '1.5 h'
+    "Minutes for a reader."
+    unit, each = ('h', 60) if min(minutes) >= 60 else ('min', 1)
+    return ' to '.join(f'{m/each:g}' for m in minutes) + f' {unit}'
+
+def times_table(
+    rows:Sequence[dict],  # `command`, `device`, `minutes`, `note`
+    usual:str,            # the device of the column; another one is named in its cell
+) -> str:                 # markdown
+    "How long each command takes."
+    def where(r): return '' if r['device'] == usual else f" on {r['device']}"
+    return markdown_table(['command', usual], [
+        [f"`{r['command']}`", f"{_duration(r['minutes'])}{where(r)}, {r['note']}"] for r in rows])

@@ -16,7 +16,7 @@ from statistics import mean
 
 from .photos import photo_attacker_label
 from .judges import around_table, drawn_seeds_table
-from .method_tables import markdown_table
+from .method_tables import markdown_table, times_table
 from .style import UNMEASURED, method_label, rows_with
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables06
@@ -95,12 +95,19 @@ def _results_table(
     rows:Sequence[dict],     # of figure 5
     chance_rank1:float,      # identification by guessing, fraction
     judged:Sequence[dict],   # by the judge of the world
-) -> str:                    # markdown, seven lines
+    paper:Sequence[dict]=(), # of figure 5, for the runs of `25_paper_objective`
+) -> str:                    # markdown, a line a method
     "The README's table of results."
     columns = [c for c in _WORLD if c != 'map50_far']
     blur = _best_blur(rows)
     body = [[*_measured(rows, m, columns), _by_ten(judged, m)]
             for m in ('none', 'mask', blur, 'k_same', 'paper_objective', 'learned')]
+    if paper:  # all weights of L1 in one line
+        own = [r | dict(method='paper_fair') for r in paper if r['method'].startswith('paper_l1')]
+        ten = [r | dict(method='paper_fair', seed=(r['method'], r['seed'])) for r in judged
+               if r['method'].startswith('paper_l1')]
+        body.insert(5, [f"the same, D's margin on ({len(own)} runs)", *_measured(own, 'paper_fair', columns)[1:],
+                        _by_ten(ten, 'paper_fair')])
     body[2][0] = f"best blur ({blur.removeprefix('blur')})"
     chance = {'eer_fixed': '50.0', 'eer_worst': '50.0', 'rank1_worst': _span([chance_rank1])}
     body.append(['*chance*', *(chance.get(c, UNMEASURED) for c in columns), '50.0'])
@@ -318,27 +325,6 @@ def _photo_costs_table(
         [r['method'], share(r, 'map50_frozen'), share(longer.get(r['method'], {}), 'other_seed'), share(r, 'map50'),
          share(r, 'face_found_yunet'), share(r, 'face_found_centerface'), far(r, 'face_nme_yunet')] for r in rows])
 
-# %% ../../nbs/5_play/05_tables.ipynb #tables21
-def _duration(
-    minutes:Sequence[float],  # shortest and longest, or one
-) -> str:                     # '10 to 16 min', '1.5 h'
-    "Minutes for a reader."
-    unit, each = ('h', 60) if min(minutes) >= 60 else ('min', 1)
-    return ' to '.join(f'{m/each:g}' for m in minutes) + f' {unit}'
-
-def _times_table(
-    rows:Sequence[dict],     # `command`, `device`, `minutes`, `note`
-    devices:Sequence[str],   # columns, and behind the table those that nobody measured on
-) -> str:                    # markdown
-    "How long each command takes, on which device."
-    there = [d for d in devices if any(r['device'] == d for r in rows)]
-    def cell(command, device):
-        found = [r for r in rows if (r['command'], r['device']) == (command, device)]
-        return f"{_duration(found[0]['minutes'])}, {found[0]['note']}" if found else UNMEASURED
-    table = markdown_table(['command', *there], [
-        [f'`{c}`', *(cell(c, d) for d in there)] for c in dict.fromkeys(r['command'] for r in rows)])
-    return '\n\n'.join((table, *(f'{d}: not measured.' for d in devices if d not in there)))
-
 # %% ../../nbs/5_play/05_tables.ipynb #tables24
 TABLE_SOURCES = ('fig5_tradeoff', 'tab2_attackers', 'real_tradeoff', 'real_longer', 'outside', 'times',
                  'world_drawn', 'world_judge', 'unmet', 'photo_drawn', 'photo_judge', 'second_attack')
@@ -354,10 +340,11 @@ def all_tables(
     drawn, judged = files['world_drawn'], files['world_judge']['rows']
     steps = files['real_tradeoff']['provenance']['config']['finetune_steps']
     return dict(
-        results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged),
+        results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged,
+                               files['tab2_attackers'].get('paper', {}).get('rows', ())),
         photographs=_photo_lines(files['photo_judge']['rows'], files['photo_drawn']['rows'],
                                  files['photo_drawn']['files']),
-        times=_times_table(files['times']['rows'], files['times']['devices']),
+        times=times_table(files['times']['rows'], files['times']['usual']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
         readers=_readers_table(files['real_tradeoff']['attacks']), costs=_costs_table(real, longer, steps),
