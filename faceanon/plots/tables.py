@@ -189,6 +189,7 @@ def _photo_lines(
     judged:Sequence[dict],   # the judge's rows
     costs:Sequence[dict],    # `method`, `map50_frozen` as a fraction
     seen:Sequence[dict],     # `method`, `file`, `other_seed` as fractions
+    tuned:Sequence[dict],    # `method`, `steps`, `map50` as fractions
 ) -> str:                    # markdown, a list
     "Photographs and video in a few sentences."
     def png(method): return [row for r in judged if (r['method'], r['settings']['file']) == (method, 'png')
@@ -201,6 +202,8 @@ def _photo_lines(
     def around(key): return _span([min(r['eer'] for r in rows_with(drawn[key], size=None))])
     def frozen(method): return _span([r['map50_frozen'] for r in rows_with(costs, method=method)])
     def longer(method): return _span([r['other_seed'] for r in rows_with(seen, method=method, file='png')])
+    most = max(r['steps'] for r in tuned)
+    def learned(method): return _span([r['map50'] for r in rows_with(tuned, method=method, steps=most)])
     named, chance = max(r['rank1'] for r in rows), rows[0]['chance']
     return '\n'.join((
         f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(rows, 1)} % by "
@@ -215,7 +218,7 @@ def _photo_lines(
         f"{around('colours_black')} % with the head painted black.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "
         f"k-same {frozen('k_same')}, black mask {frozen('mask')}), one that learned longer {longer('drawn')} "
-        f"({longer('none')})."))
+        f"({longer('none')}), tuned for {most} steps {learned('drawn')} ({learned('none')})."))
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables18
 def _anonymizers_table(
@@ -314,15 +317,20 @@ def _photo_judge_table(
 def _photo_costs_table(
     rows:Sequence[dict],  # `method`, `map50_frozen`, `face_found_*`, `face_nme_*`
     seen:Sequence[dict],  # `method`, `file`, `other_seed` as fractions
+    tuned:Sequence[dict], # `method`, `steps`, `map50` as fractions
 ) -> str:                 # markdown: one line a method
     "What heads drawn into photographs cost an A that never met them, and face detectors."
     def share(r, key): return UNMEASURED if r.get(key) is None else _span([r[key]])
     def far(r, key): return UNMEASURED if r.get(key) is None else f'{r[key]:.2f}'
     longer = {r['method']: r for r in seen if r['file'] == 'png'}
-    names = ['method', 'A frozen', 'A frozen, learned longer', 'A fine-tuned', 'YuNet finds', 'CenterFace finds',
+    budgets = sorted({r['steps'] for r in tuned})
+    behind = {(r['method'], r['steps']): r for r in tuned}
+    names = ['method', 'A frozen', 'A fine-tuned', 'A frozen, learned longer',
+             *(f'fine-tuned {steps} steps' for steps in budgets), 'YuNet finds', 'CenterFace finds',
              'landmarks off, YuNet']
     return markdown_table(names, [
-        [r['method'], share(r, 'map50_frozen'), share(longer.get(r['method'], {}), 'other_seed'), share(r, 'map50'),
+        [r['method'], share(r, 'map50_frozen'), share(r, 'map50'), share(longer.get(r['method'], {}), 'other_seed'),
+         *(share(behind.get((r['method'], steps), {}), 'map50') for steps in budgets),
          share(r, 'face_found_yunet'), share(r, 'face_found_centerface'), far(r, 'face_nme_yunet')] for r in rows])
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables24
@@ -338,12 +346,12 @@ def all_tables(
     world, real, longer = (files[f]['rows'] for f in ('fig5_tradeoff', 'real_tradeoff', 'real_longer'))
     outside, recipe = files['outside']['rows'], files['outside']['provenance']['recipe']
     drawn, judged = files['world_drawn'], files['world_judge']['rows']
+    heads = [files['photo_drawn'][key] for key in ('rows', 'files', 'tuned')]
     steps = files['real_tradeoff']['provenance']['config']['finetune_steps']
     return dict(
         results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged,
                                files['tab2_attackers'].get('paper', {}).get('rows', ())),
-        photographs=_photo_lines(files['photo_judge']['rows'], files['photo_drawn']['rows'],
-                                 files['photo_drawn']['files']),
+        photographs=_photo_lines(files['photo_judge']['rows'], *heads),
         times=times_table(files['times']['rows'], files['times']['usual']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
@@ -355,7 +363,7 @@ def all_tables(
         drawn_costs=_drawn_costs_table(drawn['costs'], drawn['nats']),
         second_attack=_second_attack_table(files['second_attack']['rows']),
         photo_judge=_photo_judge_table(files['photo_judge']['rows']),
-        photo_costs=_photo_costs_table(files['photo_drawn']['rows'], files['photo_drawn']['files']))
+        photo_costs=_photo_costs_table(*heads))
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables33
 def _fill_markers(
