@@ -106,7 +106,7 @@ def _results_table(
         own = [r | dict(method='paper_fair') for r in paper if r['method'].startswith('paper_l1')]
         ten = [r | dict(method='paper_fair', seed=(r['method'], r['seed'])) for r in judged
                if r['method'].startswith('paper_l1')]
-        body.insert(5, [f"the same, D's margin on ({len(own)} runs)", *_measured(own, 'paper_fair', columns)[1:],
+        body.insert(5, [f"the same, margin on ({len(own)} runs)", *_measured(own, 'paper_fair', columns)[1:],
                         _by_ten(ten, 'paper_fair')])
     body[2][0] = f"best blur ({blur.removeprefix('blur')})"
     chance = {'eer_fixed': '50.0', 'eer_worst': '50.0', 'rank1_worst': _span([chance_rank1])}
@@ -291,10 +291,10 @@ def _drawn_line(
                                      for seed in seeds])
     def near(method, detector):
         return _span([r['map50_near'] for r in rows_with(unmet, method=method, detector=detector)])
-    def beside(detector): return ', '.join(near(method, detector) for method in ('none', 'learned', 'blur24'))
+    def beside(detector): return ', '.join(near(method, detector) for method in ('none', 'blur24'))
     return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {ten(1)} % by ten pictures, "
             f"{ten(5)} by five releases of each. An A of another architecture that never met it keeps "
-            f"{near('drawn', 'other_architecture')} % near mAP (originals, ours, blur 24: "
+            f"{near('drawn', 'other_architecture')} % near mAP (originals, blur 24: "
             f"{beside('other_architecture')}), one of another seed {near('drawn', 'other_seed')} "
             f"({beside('other_seed')}).")
 
