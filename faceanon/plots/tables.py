@@ -91,6 +91,7 @@ def paper_table(
     return markdown_table(['method', *(_WORLD[c] for c in columns), 'EER, ten pictures'], [
         [*_measured(rows, m, columns), _by_ten(judged, m)] for m in dict.fromkeys(r['method'] for r in rows)])
 
+# %% ../../nbs/5_play/05_tables.ipynb #tables46
 def _results_table(
     rows:Sequence[dict],     # of figure 5
     chance_rank1:float,      # identification by guessing, fraction
@@ -185,6 +186,7 @@ def _judged_heads(
     found = [r for r in judged if (r['method'], r['settings']['file']) == ('drawn', 'png')]
     return max(found, key=lambda r: r['settings']['sizes']['most_cycles'])
 
+# %% ../../nbs/5_play/05_tables.ipynb #tables47
 def _photo_lines(
     judged:Sequence[dict],   # the judge's rows
     costs:Sequence[dict],    # `method`, `map50_frozen` as a fraction
