@@ -9,6 +9,7 @@ import torch
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from faceanon.training.checkpoints import read_checkpoint
+from faceanon.training.team import ALONE, join_team
 
 launchers = pytest.importorskip('accelerate.launchers')
 
@@ -20,6 +21,12 @@ def in_float32():
     with mock.patch.object(torch, 'autocast', lambda *args, **options: contextlib.nullcontext()): yield
 
 
+def alone_or_together():
+    "Who trains here: of one process, a run that knows of no team."
+    team = join_team()
+    return team if team.count > 1 else ALONE
+
+
 def killed_in(steps, team, step):
     "The rows of a run, whose second process ends at this step."
     for row in steps:
@@ -28,9 +35,9 @@ def killed_in(steps, team, step):
 
 
 def run_alone_and_in_two(play, tmp_path_factory):
-    "Number of processes -> the folder of a run."
+    "Number of processes -> the folder of a run. The two begin: they find nothing that another run has made."
     folders = {count: tmp_path_factory.mktemp(f'team{count}') for count in (1, 2)}
-    for count, folder in folders.items(): launchers.debug_launcher(play, (folder,), count)
+    for count in (2, 1): launchers.debug_launcher(play, (folders[count],), count)
     return folders
 
 

@@ -40,6 +40,7 @@ from ..training.face_prior import (DrawnPlayers, drawn_optimizers, measure_gener
                                           prior_steps)
 from ..training.losses import read_loss_rows
 from ..training.players import bf16_autocast
+from ..training.team import ALONE, Team, said_by_main
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0006
 def _shared_config(
@@ -187,32 +188,32 @@ def _restore(path:Path, run:_Run, cfg:DrawnConfig) -> None:
     restore_state(path, tensors, run.players.modules(), named, run.generator)
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0015
-def _take_steps(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig) -> list[dict]:
+def _take_steps(run:_Run, judges:Judges, data:DrawnData, cfg:DrawnConfig, team:Team) -> list[dict]:
     "The next steps, of the prior or of the game, up to the next look."
     if run.step < cfg.prior_steps:
         stop = min(run.step + cfg.probe_every, cfg.prior_steps)
-        return read_loss_rows(list(prior_steps(run.players, run.opts, data, cfg, run.step, stop, run.generator)))
+        return read_loss_rows(list(prior_steps(run.players, run.opts, data, cfg, run.step, stop, run.generator, team)))
     start = run.step - cfg.prior_steps
     stop = min(start + cfg.probe_every, cfg.steps)
-    steps = drawn_steps(run.players, judges, run.opts, data, cfg, start, stop, run.readers_weight, run.generator)
+    steps = drawn_steps(run.players, judges, run.opts, data, cfg, start, stop, run.readers_weight, run.generator, team)
     return read_loss_rows(list(steps))
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0016
-def _probe(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
+def _probe(run:_Run, data:DrawnData, unseen:Tensor, cfg:DrawnConfig, team:Team) -> dict:
     "Statistics of the average, what attackers read of it, and the readers' next weight."
     average = run.players.average
     _measure_statistics(average, data)
     known = data.faces.unflatten(0, (data.people, -1))[:, :cfg.probe_faces]
     row = probe_drawn(average, known, unseen, cfg.batch_pictures)
-    run.readers_weight = _next_readers_weight(run.readers_weight, row, cfg)
+    run.readers_weight = said_by_main(team, _next_readers_weight(run.readers_weight, row, cfg))
     return row | dict(nats=average.price().item(), readers_weight=run.readers_weight)
 
-def _advance(run:_Run, judges:Judges, data:DrawnData, unseen:Tensor, cfg:DrawnConfig) -> dict:
+def _advance(run:_Run, judges:Judges, data:DrawnData, unseen:Tensor, cfg:DrawnConfig, team:Team) -> dict:
     "The run moves on; mean losses of these steps and, in the game, what attackers read behind them."
     began, in_prior = time.time(), run.step < cfg.prior_steps
-    rows = _take_steps(run, judges, data, cfg)
+    rows = _take_steps(run, judges, data, cfg, team)
     run.step += len(rows)
-    seen = {} if in_prior else _probe(run, data, unseen, cfg)
+    seen = {} if in_prior else _probe(run, data, unseen, cfg, team)
     if in_prior and run.step == cfg.prior_steps: _begin_game(run, data.faces.device, cfg)
     means = {name: sum(row[name] for row in rows)/len(rows) for name in rows[0] if name.startswith('loss_')}
     return dict(step=run.step, seconds=time.time() - began) | means | seen
@@ -247,27 +248,34 @@ def _save_run(folder:Path, run:_Run, cfg:DrawnConfig, row:dict) -> None:
     save_state(folder/'last.safetensors', run.players.modules(), opts, run.generator, about)
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0019
+def _prepare(cfg:DrawnConfig, device:torch.device|str, workers:int, team:Team) -> tuple:
+    "Training data, judges and validation faces: one process makes their files, the others read them."
+    with team.main_first():
+        data = _load_drawn_data(cfg, device, workers)
+        return data, _train_judges(cfg, data, device), _validation_faces(cfg).to(device)
+
 def train_drawn_anonymizer(
     cfg:DrawnConfig,                # the run
     device:torch.device|str='cpu',  # where it runs
     name:str='',                    # of a variant, such as a run without one term
     seconds:float=math.inf,         # of this call, which does one stretch at least; the rest waits for the next call
     workers:int=1,                  # processes that render
+    team:Team=ALONE,                # processes that train together, each on a device of its own
 ) -> Path|None:                     # `world-drawn-SEED.safetensors`, with a JSON beside it; None: not finished yet
     "One run, from the start or from where it was stopped; ValueError where that was with other settings."
     began = time.time()
     folder, end, on_gpu = drawn_folder(cfg, name), cfg.prior_steps + cfg.steps, torch.device(device).type == 'cuda'
     folder.mkdir(parents=True, exist_ok=True)
-    data = _load_drawn_data(cfg, device, workers)
-    judges, unseen, run = _train_judges(cfg, data, device), _validation_faces(cfg).to(device), _new_run(cfg, device)
+    (data, judges, unseen), run = _prepare(cfg, device, workers, team), _new_run(cfg, device)
     if (folder/'last.safetensors').exists(): _restore(folder/'last.safetensors', run, cfg)
-    bar = tqdm(total=end, initial=run.step, desc=folder.name)
+    bar = tqdm(total=end, initial=run.step, desc=folder.name, disable=not team.is_main)
     with torch.backends.cudnn.flags(enabled=True, benchmark=on_gpu, deterministic=not on_gpu, allow_tf32=on_gpu):
         while run.step < end:
-            row = _advance(run, judges, data, unseen, cfg)
-            _save_run(folder, run, cfg, row)
+            row = _advance(run, judges, data, unseen, cfg, team)
+            if team.is_main: _save_run(folder, run, cfg, row)
+            team.wait()
             bar.update(run.step - bar.n)
             bar.set_postfix({k: f'{row[k]:.2f}' for k in ('one', 'ten', 'nats') if k in row})
-            if time.time() - began > seconds: break
+            if said_by_main(team, time.time() - began > seconds): break  # clocks differ
     bar.close()
     return folder/f'world-drawn-{cfg.seed}.safetensors' if run.step >= end else None

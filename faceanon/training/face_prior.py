@@ -19,6 +19,7 @@ from .adversarial import frozen
 from .drawn_data import DrawnConfig, DrawnData, sample_rendered
 from .drawn_losses import critic_loss, looks_loss
 from .players import adam_options, bf16_autocast
+from .team import ALONE, Part, Team, average_gradients, average_row, part_of, sharing_statistics
 
 # %% ../../nbs/2_method/30_face_prior.ipynb #fpri0006
 @dataclass
@@ -103,19 +104,49 @@ def measure_generator(
         for _ in range(batches): generator(torch.randn(batch, generator.code_size, device=device))
 
 # %% ../../nbs/2_method/30_face_prior.ipynb #fpri0014
-def _update_generator(players:DrawnPlayers, opt:Adam, code:Tensor, actions:Tensor) -> tuple:
-    "The generator and the encoder change; what was drawn, and the losses."
+def _update_generator(
+    players:DrawnPlayers,  # the generator and the encoder change
+    opt:Adam,              # over M
+    code:Tensor,           # what is drawn
+    actions:Tensor,        # the critic is asked for them
+    team:Team,             # which shares the codes
+    part:Part,             # which of the batch these are
+) -> tuple:                # on the device: drawn faces without gradient, and the losses before the step
+    "Draw what the critic takes for rendered and the encoder can read."
     M, who = players.M, players.M.who
     said = M.generator.vector - who
     with bf16_autocast(code.device): drawn = M.generator(code)
-    looks = looks_loss(players.critic, drawn, actions, 0.)
-    with bf16_autocast(code.device): read = M.encoder(drawn + .04*torch.randn_like(drawn))
+    looks = looks_loss(players.critic, drawn, actions, 0., part)
+    with bf16_autocast(code.device): read = M.encoder(drawn + .04*part.noise(drawn))
     apart = (read - code[:, who:]).square()
     losses = dict(loss_looks=looks, loss_said=.1*apart[:, :said].mean(), loss_map=.02*apart[:, said:].mean())
     opt.zero_grad()
     sum(losses.values()).backward()
+    average_gradients(team, opt)
     opt.step()
     return drawn.detach(), {name: loss.detach() for name, loss in losses.items()}
+
+# %% ../../nbs/2_method/30_face_prior.ipynb #fpri0017
+def _prior_step(
+    players:DrawnPlayers,       # M without its channel and the critic change
+    opts:dict,                  # as from `drawn_optimizers`
+    data:DrawnData,             # its rendered faces
+    count:int,                  # faces of the whole batch
+    generator:torch.Generator,  # of the draws, on the CPU
+    team:Team,                  # which shares the batch
+) -> dict:                      # on the device: the losses before the step
+    "First the generator, then the critic."
+    device = data.faces.device
+    part = part_of(team, list(range(count)[team.own_rows(count)]), count, device)
+    rendered, actions = sample_rendered(data, count, generator, part)
+    code = part.rows(torch.randn(count, players.M.generator.code_size, device=device))
+    with frozen(players.critic): drawn, losses = _update_generator(players, opts['m'], code, actions, team, part)
+    loss = critic_loss(players.critic, rendered, actions, drawn, actions, 0., part)
+    opts['critic'].zero_grad()
+    loss.backward()
+    average_gradients(team, opts['critic'])
+    opts['critic'].step()
+    return dict(loss_critic=loss.detach()) | losses
 
 def prior_steps(
     players:DrawnPlayers,       # M without its channel, its average and the critic change, in training mode
@@ -125,19 +156,14 @@ def prior_steps(
     start:int,                  # steps done already
     stop:int,                   # the first step that is left for later
     generator:torch.Generator,  # of the draws, on the CPU
+    team:Team=ALONE,            # which shares each batch
 ) -> Iterator[dict]:            # after each step: `step` and, on the device, the losses before it: see `read_loss_rows`
     "The generator against the critic."
-    device = data.faces.device
     schedules = [falling_rate(opts[name], cfg.prior_steps, .8, start) for name in ('critic', 'm')]
     for net in (players.M, players.critic): net.train()
     for step in range(start, stop):
-        rendered, actions = sample_rendered(data, cfg.prior_batch, generator)
-        code = torch.randn(cfg.prior_batch, players.M.generator.code_size, device=device)
-        with frozen(players.critic): drawn, losses = _update_generator(players, opts['m'], code, actions)
-        loss = critic_loss(players.critic, rendered, actions, drawn, actions, 0.)
-        opts['critic'].zero_grad()
-        loss.backward()
-        opts['critic'].step()
+        with sharing_statistics(team, [players.M, players.critic]):
+            row = _prior_step(players, opts, data, cfg.prior_batch, generator, team)
         for schedule in schedules: schedule.step()
         follow(players.average.generator, players.M.generator, step + 1)
-        yield dict(step=step, loss_critic=loss.detach()) | losses
+        yield dict(step=step) | average_row(team, row)
