@@ -71,9 +71,10 @@ def draw_boxes(
         ax.add_patch(Rectangle((x + x1*inch, y + (high - y2)*inch), (x2 - x1)*inch, (y2 - y1)*inch, facecolor='none',
                                edgecolor=THIRD, lw=1.4, zorder=5))
         top = y + min(high - y1, high - 0.09/inch)*inch
-        ax.text(x + x1*inch, top, f" {spaced_words(found['label'])} {found['score']:.2f} ".replace(' 0.', ' .'),
-                fontsize=size, color='white', va='center', zorder=7, clip_on=True,
-                bbox=dict(boxstyle='square,pad=0.12', facecolor=THIRD, edgecolor='none'))
+        text = f" {spaced_words(found['label'])} {found['score']:.2f} ".replace(' 0.', ' .')
+        wide = 0.6*size/72*len(text)  # about; a long name begins further left than its box
+        ax.text(x + max(0, min(x1*inch, width - wide)), top, text, fontsize=size, color='white', va='center',
+                zorder=7, clip_on=True, bbox=dict(boxstyle='square,pad=0.12', facecolor=THIRD, edgecolor='none'))
 
 # %% ../../nbs/5_play/04_pictures.ipynb #8f68f9ff
 def draw_guesses(
