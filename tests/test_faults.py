@@ -256,9 +256,9 @@ FAULTS = {
     'the anneal is constant': (check_anneal_moves, 'training.losses', (
         'return max(floor, base/(1 + gamma*step))', 'return base')),
     'D always stands at step 0': (check_anneal_moves, 'training.adversarial', (
-        'cfg, step*cfg.d_steps + i, team)', 'cfg, 0, team)')),
+        'cfg, d_step + i, team)', 'cfg, 0, team)')),
     "M's anneal stands still": (check_anneal_moves, 'training.adversarial', (
-        'update_ma(nets, opt_ma, batch, cfg, step*cfg.d_steps, team)', 'update_ma(nets, opt_ma, batch, cfg, 0, team)')),
+        'update_ma(nets, opt_ma, batch, cfg, d_step, team)', 'update_ma(nets, opt_ma, batch, cfg, 0, team)')),
 
     'rank k is rank k - 1': (check_metrics_count_right, 'evaluation.score_arrays', (
         '((k - above) / level)', '((k - 1 - above) / level)')),
