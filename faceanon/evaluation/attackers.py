@@ -23,6 +23,7 @@ from .metrics import (auc, best_threshold, cross_pair_scores, eer, pair_scores, 
 from .score_arrays import chance_rank_k
 from ..faces import send
 from ..models.discriminator import PlainCNN, SmallSphereFace
+from ..models.layers import bf16_autocast
 from ..training.losses import read_loss_row
 from ..training.players import adam_options
 
@@ -168,7 +169,7 @@ def train_attacker(
     order = torch.cat([torch.randperm(len(faces), generator=gen) for _ in range(rounds)])
     for step, rows in zip(range(steps), order.to(faces.device).split(batch)):
         pictures = random_shift(attacker.preprocess(faces[rows]), 2, gen)
-        with torch.autocast(faces.device.type, torch.bfloat16): logits = net.classify(net.embed(pictures))
+        with bf16_autocast(faces.device): logits = net.classify(net.embed(pictures))
         loss = F.cross_entropy(logits.float(), ids[rows])
         opt.zero_grad()
         loss.backward()

@@ -31,6 +31,7 @@ from ..models.anonymizer import read_weights_metadata, save_anonymizer
 from ..models.discriminator import PlainCNN, SmallSphereFace
 from ..models.face_critic import CodeReader, FaceCritic
 from ..models.face_generator import FaceAnonymizer
+from ..models.layers import bf16_autocast
 from ..training.checkpoints import read_checkpoint, restore_state, save_state
 from ..training.drawn_data import DrawnConfig, DrawnData, drawn_settings
 from ..training.drawn_game import drawn_steps
@@ -39,7 +40,6 @@ from ..training.drawn_losses import CODE_READERS
 from ..training.face_prior import (DrawnPlayers, drawn_optimizers, measure_generator, measuring_norms,
                                           prior_steps)
 from ..training.losses import read_loss_rows
-from ..training.players import bf16_autocast
 from ..training.team import ALONE, Team, said_by_main
 
 # %% ../../nbs/3_evaluation/18_drawn_networks.ipynb #drnt0006

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .discriminants import fit_discriminant
 from .metrics import eer, pair_scores
 from ..faces import to_float, to_uint8
-from ..training.players import bf16_autocast
+from ..models.layers import bf16_autocast
 
 # %% ../../nbs/3_evaluation/17_drawn_probe.ipynb #drpr0006
 def _template_eer(

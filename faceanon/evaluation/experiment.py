@@ -40,7 +40,7 @@ from ..models.action_detector import ActionDetector
 from ..models.anonymizer import load_anonymizer
 from ..models.baselines import BASELINES, k_same, noise
 from ..models.discriminator import LatentClassifier
-from ..training.players import bf16_autocast
+from ..models.layers import bf16_autocast
 from ..training.supervised import finetune_a
 
 # %% ../../nbs/3_evaluation/09_experiment.ipynb #a1d824db

@@ -29,12 +29,13 @@ from ..models.action_detector import (ActionDetector, build_mobilenet, find_mobi
                                              mobilenet_detector, mobilenet_features, resnet_detector, small_detector)
 from ..models.anonymizer import (Anonymizer, PaperGenerator, load_anonymizer, read_weights_metadata,
                                         save_anonymizer, with_fixed_noise)
+from ..models.layers import bf16_autocast
 from ..models.pixel_methods import StochasticMethod
 from ..models.discriminator import LatentClassifier, SmallSphereFace
 from ..models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, load_mobilefacenet
 from ..models.photo_generator import PhotoAnonymizer, head_drawing_method
 from ..training.checkpoints import run_training
-from ..training.players import Networks, bf16_autocast
+from ..training.players import Networks
 from ..training.supervised import train_identity_classifier, warm_up_a
 from ..training.team import ALONE, Team
 

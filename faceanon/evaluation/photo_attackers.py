@@ -27,11 +27,11 @@ from .networks import mobilefacenet_path
 from .splits import data_config, lfw_indices
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
 from ..models.anonymizer import Anonymizer
+from ..models.layers import bf16_autocast
 from ..models.pixel_methods import StochasticMethod, method_for_face
 from ..models.discriminator import AngularClassifier
 from ..models.mobilefacenet import (MEAN_LANDMARKS, MobileFaceNet, PartlyFrozen, align_in_batches,
                                            load_mobilefacenet, split_frozen_stages)
-from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/12_photo_attackers.ipynb #3ab434fe
 @dataclass(frozen=True)

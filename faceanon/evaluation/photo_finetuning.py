@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from .discriminants import fit_discriminant
 from .templates import cosine_scores, mean_of_releases, plda_of, read_templates
 from ..faces import to_float
+from ..models.layers import bf16_autocast
 from ..training.losses import read_loss_row
-from ..training.players import bf16_autocast
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #403bad4f
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ from ..evaluation.networks import build_networks
 from ..evaluation.splits import action_names
 from ..faces import batch_boxes, crop_faces, enlarge_boxes, paste_faces, to_float, to_uint8
 from .stories import check_story, pack_story
+from ..models.layers import bf16_autocast
 from ..training.adversarial import generator_losses, make_optimizers, update_d, update_ma, update_r
 from ..training.checkpoints import flatten_optimizer, restore_optimizer
 from ..training.losses import read_loss_rows
-from ..training.players import Batch, Networks, TrainData, bf16_autocast, sample_batch
+from ..training.players import Batch, Networks, TrainData, sample_batch
 from ..training.supervised import identity_loss
 
 # %% ../../nbs/5_play/17_game.ipynb #c805fb15

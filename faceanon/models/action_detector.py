@@ -23,7 +23,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from ..faces import values_at_hand
-from .layers import check_range, conv_group_norm, with_quick_gradients
+from .layers import bf16_autocast, check_range, conv_group_norm, with_quick_gradients
 from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #4988a4b3
@@ -209,7 +209,7 @@ class _SmallBackbone(nn.Module):
         frames:Float[Tensor, "b 3 h w"],    # normalised by torchvision's transform; h and w multiples of 8
     ) -> Float[Tensor, "b c h/8 w/8"]:      # float32
         "Features of stride 8."
-        with torch.autocast(frames.device.type, torch.bfloat16): features = self.layers(frames)
+        with bf16_autocast(frames.device): features = self.layers(frames)
         return features.float()
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #0741041a
@@ -302,7 +302,7 @@ class _Bf16Layers(nn.Module):
         x:Float[Tensor, "b c h w"],  # any range
     ) -> Tensor:                     # what the layers make of it, float32
         "Once through."
-        with torch.autocast(x.device.type, torch.bfloat16): return self.layers(x).float()
+        with bf16_autocast(x.device): return self.layers(x).float()
 
 def mobilenet_detector(
     classes:int,                       # C, number of actions, without the background

@@ -15,6 +15,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import MultiScaleRoIAlign
 
 from .action_detector import ActionDetector
+from .layers import bf16_autocast
 
 # %% ../../nbs/2_method/18_plain_detector.ipynb #plnd0006
 class _PlainBackbone(nn.Module):
@@ -36,7 +37,7 @@ class _PlainBackbone(nn.Module):
         frames:Float[Tensor, "b 3 h w"],    # normalised by torchvision's transform; h and w multiples of 8
     ) -> Float[Tensor, "b c h/8 w/8"]:      # float32
         "Features of stride 8."
-        with torch.autocast(frames.device.type, torch.bfloat16): return self.layers(frames).float()
+        with bf16_autocast(frames.device): return self.layers(frames).float()
 
 # %% ../../nbs/2_method/18_plain_detector.ipynb #plnd0007
 def plain_detector(

@@ -18,10 +18,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import DECODER_LOSSES, TrainConfig
 from ..faces import crop_faces, paste_faces
+from ..models.layers import bf16_autocast
 from .losses import (anneal_weight, check_ids, confusion_loss, detection_loss, negative_loss,
                                       photorealistic_loss, rate_loss, read_loss_row, read_loss_rows)
-from .players import (Batch, Networks, TrainData, adam_options, bf16_autocast, sample_batch,
-                                       sample_faces)
+from .players import Batch, Networks, TrainData, adam_options, sample_batch, sample_faces
 from .supervised import identity_loss
 from .team import ALONE, Team, add_own_noise, average_gradients, average_row, places_of
 

@@ -14,13 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..faces import crop_faces, paste_faces, send
+from ..models.layers import bf16_autocast
 from .adversarial import frozen, reset_network
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_people, sample_rendered
 from .drawn_judges import Judges, crop_points, crops_loss, points_loss
 from .drawn_losses import (bound_gradient, coarse_loss, critic_loss, looks_loss, nobody_loss,
                                             reader_logits, reader_losses, readers_confusion, spread_loss)
 from .face_prior import DrawnPlayers, falling_rate, follow
-from .players import bf16_autocast, own_frames
+from .players import own_frames
 from .team import (ALONE, WHOLE, Part, Team, add_own_noise, average_gradients, average_row, part_of,
                                     sharing_statistics, whole_rows)
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..faces import crop_faces, landmarks_in_crops, send
+from ..models.layers import bf16_autocast
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_rendered, shift_faces
 from .losses import read_loss_row
 from .team import WHOLE, Part
-from .players import adam_options, bf16_autocast, sample_faces, sample_frames
+from .players import adam_options, sample_faces, sample_frames
 
 # %% ../../nbs/2_method/31_drawn_judges.ipynb #drju0006
 @dataclass

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..models.layers import bf16_autocast
 from .losses import confusion_loss
-from .players import bf16_autocast
 from .team import ALONE, WHOLE, Part, Team, sum_over_team
 
 # %% ../../nbs/2_method/29_drawn_losses.ipynb #drlo0006

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..models.layers import bf16_autocast
 from .adversarial import frozen
 from .drawn_data import DrawnConfig, DrawnData, sample_rendered
 from .drawn_losses import critic_loss, looks_loss
-from .players import adam_options, bf16_autocast
+from .players import adam_options
 from .team import ALONE, Part, Team, average_gradients, average_row, part_of, sharing_statistics
 
 # %% ../../nbs/2_method/30_face_prior.ipynb #fpri0006

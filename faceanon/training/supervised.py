@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainConfig
 from ..faces import send, to_float
+from ..models.layers import bf16_autocast
 from .losses import angular_softmax_loss, anneal_weight, detection_loss, read_loss_row
-from .players import TrainData, adam_options, bf16_autocast, sample_faces
+from .players import TrainData, adam_options, sample_faces
 
 # %% ../../nbs/2_method/07_supervised.ipynb #dcdc9e41
 def identity_loss(
