@@ -18,6 +18,7 @@ from faceanon.models.anonymizer import (
     save_anonymizer,
 )
 from faceanon.models.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
+from faceanon.models.layers import bf16_autocast
 from faceanon.models.mobilefacenet import AlignedSphereFace
 from faceanon.models.released import released_anonymizers
 
@@ -383,7 +384,16 @@ def test_naming_boxes_carries_gradient_and_takes_frames_without_boxes():
 
 
 @torch.no_grad()
-def test_half_precision_stays_inside_the_backbone():
+@pytest.mark.parametrize('device, cpu, fast', [('cpu', 'AVX512', True), ('cpu', 'AVX2', False), ('cuda', 'AVX2', True)])
+def test_half_precision_is_for_devices_that_are_fast_in_it(monkeypatch, device, cpu, fast):
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: cpu)
+    monkeypatch.setattr(torch, 'autocast', lambda *args, enabled: (*args, enabled))
+    assert bf16_autocast(device) == (device, torch.bfloat16, fast)
+
+
+@torch.no_grad()
+def test_half_precision_stays_inside_the_backbone(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: 'AVX512')
     backbone, frames = small_detector(3, 64).net.backbone, torch.randn(2, 3, 64, 64)
     features = backbone(frames)
     assert features.dtype == torch.float32 and features.shape == (2, 128, 8, 8)

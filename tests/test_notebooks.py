@@ -1,12 +1,14 @@
 "Every notebook runs from its first cell to its last: the cells that make the numbers, at toy size."
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 
 pytest.importorskip('nbdev', reason="notebooks are run by nbdev, which this machine does not have")
+import nbdev.test  # noqa: E402
 from nbdev.config import get_config  # noqa: E402
 from nbdev.test import test_nb as run_notebook  # noqa: E402  under its own name pytest would collect it
 
@@ -34,8 +36,19 @@ CASES = [case(CHAIN, 'reproduce')] + [
     case([p], p.relative_to(ROOT/'nbs').with_suffix('').as_posix()) for p in NOTEBOOKS if p not in CHAIN]
 
 
+@pytest.fixture
+def nothing_stays(monkeypatch):
+    "The runner lengthens `sys.path`, and IPython keeps what a notebook has made as long as the process lives."
+    shells, begin = [], nbdev.test.CaptureShell
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    monkeypatch.setattr(nbdev.test, 'CaptureShell', lambda path: shells.append(begin(path)) or shells[-1])
+    yield
+    for shell in shells: shell.reset(new_session=False)
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize('paths', CASES)
+@pytest.mark.usefixtures('nothing_stays')
 def test_notebook_runs(paths, tmp_path, monkeypatch, capfd):
     shutil.copytree(ROOT/'figures'/'data', tmp_path/'figures'/'data')
     monkeypatch.setenv('FACEANON_PRESET', 'toy')

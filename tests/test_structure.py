@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from configparser import ConfigParser
 from dataclasses import is_dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -140,14 +141,16 @@ def test_drawing_needs_no_torch(name):
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
 
 
+brought_by = cache(packages_distributions)  # package -> distributions; it reads the lists of all their files
+
+
 @pytest.mark.parametrize('name', MODULES)
 def test_what_it_imports_is_required(name):
     asked = ' '.join(settings()[f'{extra}requirements'] for extra in ('', 'ray_', 'accelerate_')).split()
     required = {re.match(r'[\w-]+', r)[0] for r in asked}
-    brought_by = packages_distributions()
     others = packages(imported(name)) - set(sys.stdlib_module_names) - {'faceanon'}
     others -= {'IPython', 'triton'}  # come with ipywidgets and, where there is CUDA, with torch
-    assert {p for p in others if not {d.lower() for d in brought_by.get(p, [p])} & required} == set()
+    assert {p for p in others if not {d.lower() for d in brought_by().get(p, [p])} & required} == set()
 
 
 def test_no_public_name_stands_in_two_modules():
