@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet50
 
+from faceanon.faces import bf16_autocast
 from faceanon.models import anonymizer
 from faceanon.models.action_detector import resnet_detector, small_detector, train_mode
 from faceanon.models.anonymizer import (
@@ -18,7 +19,6 @@ from faceanon.models.anonymizer import (
     save_anonymizer,
 )
 from faceanon.models.discriminator import PlainCNN, SmallSphereFace, SphereFace20, cosine_similarity
-from faceanon.models.layers import bf16_autocast
 from faceanon.models.mobilefacenet import AlignedSphereFace
 from faceanon.models.released import released_anonymizers
 

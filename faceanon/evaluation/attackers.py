@@ -21,9 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from .metrics import (auc, best_threshold, cross_pair_scores, eer, pair_scores, rank_k, tar_at_far,
                                          verification_error)
 from .score_arrays import chance_rank_k
-from ..faces import send
+from ..faces import bf16_autocast, send
 from ..models.discriminator import PlainCNN, SmallSphereFace
-from ..models.layers import bf16_autocast
 from ..training.losses import read_loss_row
 from ..training.players import adam_options
 

@@ -26,12 +26,11 @@ from .drawn_probe import probe_drawn
 from .experiment import process_pool
 from .networks import initial_detector
 from .splits import cached, faces_for_role, frames_for_role, settings_that_differ
-from ..faces import to_float
+from ..faces import bf16_autocast, to_float
 from ..models.anonymizer import read_weights_metadata, save_anonymizer
 from ..models.discriminator import PlainCNN, SmallSphereFace
 from ..models.face_critic import CodeReader, FaceCritic
 from ..models.face_generator import FaceAnonymizer
-from ..models.layers import bf16_autocast
 from ..training.checkpoints import read_checkpoint, restore_state, save_state
 from ..training.drawn_data import DrawnConfig, DrawnData, drawn_settings
 from ..training.drawn_game import drawn_steps

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from .discriminants import fit_discriminant
 from .metrics import eer, pair_scores
-from ..faces import to_float, to_uint8
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, to_float, to_uint8
+
 
 # %% ../../nbs/3_evaluation/17_drawn_probe.ipynb #drpr0006
 def _template_eer(

@@ -35,12 +35,11 @@ from .networks import (checkpoint_path, fixed_verifier, initial_detector, load_m
                                           shared_weights_path, split_around, train_fixed_verifier,
                                           train_initial_detector)
 from .splits import action_names, data_config, faces_for_role, frames_for_role, read_row
-from ..faces import batch_boxes, crop_faces, enlarge_boxes, to_float, to_uint8
+from ..faces import batch_boxes, bf16_autocast, crop_faces, enlarge_boxes, to_float, to_uint8
 from ..models.action_detector import ActionDetector
 from ..models.anonymizer import load_anonymizer
 from ..models.baselines import BASELINES, k_same, noise
 from ..models.discriminator import LatentClassifier
-from ..models.layers import bf16_autocast
 from ..training.supervised import finetune_a
 
 # %% ../../nbs/3_evaluation/09_experiment.ipynb #a1d824db

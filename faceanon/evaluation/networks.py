@@ -24,12 +24,11 @@ from ..config import TrainConfig, get_preset, runs_dir, seed_everything, transla
 from ..data.files import DataError, data_folder
 from .splits import (TRAIN_DATA_FIELDS, action_names, cache_path, cached, faces_for_role,
                                         load_train_data, reduce_config, settings_that_differ)
-from ..faces import replace_faces
+from ..faces import bf16_autocast, replace_faces
 from ..models.action_detector import (ActionDetector, build_mobilenet, find_mobilenet_weights,
                                              mobilenet_detector, mobilenet_features, resnet_detector, small_detector)
 from ..models.anonymizer import (Anonymizer, PaperGenerator, load_anonymizer, read_weights_metadata,
                                         save_anonymizer, with_fixed_noise)
-from ..models.layers import bf16_autocast
 from ..models.pixel_methods import StochasticMethod
 from ..models.discriminator import LatentClassifier, SmallSphereFace
 from ..models.mobilefacenet import AlignedRecognizer, AlignedSphereFace, load_mobilefacenet

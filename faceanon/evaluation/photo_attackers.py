@@ -25,9 +25,8 @@ from .metrics import (auc, bootstrap_interval, cross_pair_scores, eer, eer_by_id
 from .score_arrays import chance_rank_k
 from .networks import mobilefacenet_path
 from .splits import data_config, lfw_indices
-from ..faces import batch_boxes, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
+from ..faces import batch_boxes, bf16_autocast, crop_faces, enlarge_boxes, landmarks_in_crops, to_float, to_uint8
 from ..models.anonymizer import Anonymizer
-from ..models.layers import bf16_autocast
 from ..models.pixel_methods import StochasticMethod, method_for_face
 from ..models.discriminator import AngularClassifier
 from ..models.mobilefacenet import (MEAN_LANDMARKS, MobileFaceNet, PartlyFrozen, align_in_batches,

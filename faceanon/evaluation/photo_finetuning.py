@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from .discriminants import fit_discriminant
 from .templates import cosine_scores, mean_of_releases, plda_of, read_templates
-from ..faces import to_float
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, to_float
 from ..training.losses import read_loss_row
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #403bad4f

@@ -40,6 +40,7 @@ def _easily_told(
     means, names, _ = make_templates(rows, ids)
     if not 2 <= count <= len(names): raise ValueError(f"count must be from 2 to {len(names)} people, got {count}")
     apart = 1 - F.normalize(means, dim=1) @ F.normalize(means, dim=1).T
+    apart.fill_diagonal_(-1.)  # nobody is apart from oneself, however it is rounded
     chosen = [int(apart.argmax())//len(names), int(apart.argmax())%len(names)]
     while len(chosen) < count:
         nearest = apart[chosen].amin(0)

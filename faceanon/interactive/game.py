@@ -21,9 +21,8 @@ from ..data.synthetic_people import NEAR_ACTIONS, PEOPLE
 from ..evaluation.attackers import discriminant_attacker, evaluate_attacker
 from ..evaluation.networks import build_networks
 from ..evaluation.splits import action_names
-from ..faces import batch_boxes, crop_faces, enlarge_boxes, paste_faces, to_float, to_uint8
+from ..faces import batch_boxes, bf16_autocast, crop_faces, enlarge_boxes, paste_faces, to_float, to_uint8
 from .stories import check_story, pack_story
-from ..models.layers import bf16_autocast
 from ..training.adversarial import generator_losses, make_optimizers, update_d, update_ma, update_r
 from ..training.checkpoints import flatten_optimizer, restore_optimizer
 from ..training.losses import read_loss_rows

@@ -22,8 +22,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
-from ..faces import values_at_hand
-from .layers import bf16_autocast, check_range, conv_group_norm, with_quick_gradients
+from ..faces import bf16_autocast, values_at_hand
+from .layers import check_range, conv_group_norm, with_quick_gradients
 from .weight_files import read_state_dict
 
 # %% ../../nbs/2_method/03_action_detector.ipynb #4988a4b3

@@ -14,8 +14,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from ..faces import bf16_autocast
 from .action_detector import ActionDetector
-from .layers import bf16_autocast
 
 # %% ../../nbs/2_method/18_plain_detector.ipynb #plnd0006
 class _PlainBackbone(nn.Module):

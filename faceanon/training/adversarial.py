@@ -17,8 +17,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import DECODER_LOSSES, TrainConfig
-from ..faces import crop_faces, paste_faces
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, crop_faces, paste_faces
 from .losses import (anneal_weight, check_ids, confusion_loss, detection_loss, negative_loss,
                                       photorealistic_loss, rate_loss, read_loss_row, read_loss_rows)
 from .players import Batch, Networks, TrainData, adam_options, sample_batch, sample_faces

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..faces import crop_faces, paste_faces, send
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, crop_faces, paste_faces, send
 from .adversarial import frozen, reset_network
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_people, sample_rendered
 from .drawn_judges import Judges, crop_points, crops_loss, points_loss

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..faces import crop_faces, landmarks_in_crops, send
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, crop_faces, landmarks_in_crops, send
 from .drawn_data import DrawnConfig, DrawnData, jitter_light, sample_rendered, shift_faces
 from .losses import read_loss_row
 from .team import WHOLE, Part

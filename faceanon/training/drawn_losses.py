@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast
 from .losses import confusion_loss
 from .team import ALONE, WHOLE, Part, Team, sum_over_team
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast
 from .adversarial import frozen
 from .drawn_data import DrawnConfig, DrawnData, sample_rendered
 from .drawn_losses import critic_loss, looks_loss

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainConfig
-from ..faces import send, to_float
-from ..models.layers import bf16_autocast
+from ..faces import bf16_autocast, send, to_float
 from .losses import angular_softmax_loss, anneal_weight, detection_loss, read_loss_row
 from .players import TrainData, adam_options, sample_faces
 
