@@ -15,7 +15,6 @@ from .discriminants import fit_discriminant
 from .metrics import eer, pair_scores
 from ..faces import bf16_autocast, to_float, to_uint8
 
-
 # %% ../../nbs/3_evaluation/17_drawn_probe.ipynb #drpr0006
 def _template_eer(
     rows:Float[Tensor, "p e d"],  # embeddings of p people, e pictures of each
