@@ -44,7 +44,7 @@ tables: $(INSTALLED)
 test: $(INSTALLED)
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup tests
 
-# Trains every M that is released or compared; goes on from runs/ where it was stopped.
+# Trains the M's of the README's table, but for the nine runs of 25_paper_objective; goes on from runs/ where it was stopped.
 train: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/01_train.ipynb)
 
@@ -52,7 +52,7 @@ train: $(INSTALLED)
 drawn: $(INSTALLED)
 	$(call run_notebooks,nbs/reproduce/17_train_drawn.ipynb nbs/reproduce/18_unmet_detectors.ipynb)
 
-# Recomputes every number of the drawn world and redraws every figure.
+# Recomputes the numbers of those M's and redraws every figure. Judges and later M's have notebooks of their own: 14, 16 to 26.
 reproduce: train
 	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
 	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)

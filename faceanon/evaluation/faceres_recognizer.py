@@ -125,13 +125,14 @@ def faceres_path() -> Path: # DataError where it is not
 # %% ../../nbs/3_evaluation/21_faceres_recognizer.ipynb #fres0013
 @torch.no_grad()
 def label_gender(
-    net:FaceRes,                     # the labeller
+    net:FaceRes,                     # the labeller, on any device
     clear:UInt8[Tensor, "n 3 s s"],  # RGB, originals, aligned
     ids:Int[Tensor, "n"],            # whose they are
     batch:int=64,                    # faces at once
 ) -> Bool[Tensor, "n"]:              # male? the same for all pictures of a person
     "What the labeller takes each person for."
-    told = torch.cat([net.tell_gender(to_float(part)) for part in clear.split(batch)])
+    device = next(net.parameters()).device
+    told = torch.cat([net.tell_gender(to_float(part.to(device))).cpu() for part in clear.split(batch)])
     _, who = ids.unique(return_inverse=True)
     total = torch.zeros(int(who.max()) + 1).index_add(0, who, told)
     return (total/who.bincount() > .5)[who]

@@ -37,19 +37,21 @@ class Releases:
             raise TypeError(f"pictures must be uint8, as shipped, got {self.clear.dtype} and {self.shipped.dtype}")
 
 # %% ../../nbs/3_evaluation/13_photo_finetuning.ipynb #b436fd3c
+def _device_of(net:nn.Module) -> torch.device: return next((p.device for p in net.parameters()), torch.device('cpu'))
+
 @torch.no_grad()
 def embed_both_ways(
-    net:nn.Module,                   # with `embed`: RGB in [0, 1] -> `(n, d)`
+    net:nn.Module,                   # with `embed`: RGB in [0, 1] -> `(n, d)`, on any device
     faces:UInt8[Tensor, "n 3 s s"],  # RGB, aligned
     batch:int=64,                    # faces at once
-) -> Float[Tensor, "n d"]:           # of length 1
+) -> Float[Tensor, "n d"]:           # of length 1, where the faces are
     "Embeddings of faces and of their mirror images, added."
-    training, rows = net.training, []
+    training, rows, device = net.training, [], _device_of(net)
     net.eval()
     for part in faces.split(batch):
-        pictures = to_float(part).contiguous(memory_format=torch.channels_last)
-        with bf16_autocast(faces.device): both = net.embed(pictures) + net.embed(pictures.flip(3))
-        rows.append(F.normalize(both.float(), dim=1))
+        pictures = to_float(part.to(device)).contiguous(memory_format=torch.channels_last)
+        with bf16_autocast(device): both = net.embed(pictures) + net.embed(pictures.flip(3))
+        rows.append(F.normalize(both.float(), dim=1).to(faces.device))
     net.train(training)
     return torch.cat(rows)
 
@@ -68,7 +70,7 @@ class ClearStartRecognizer(nn.Module):
         rows = embed_both_ways(net, faces)
         means = torch.stack([rows[ids == i].mean(0) for i in range(int(ids.max()) + 1)])
         if not means.isfinite().all(): raise ValueError("every person from 0 on needs a clear picture")
-        self.directions = nn.Parameter(F.normalize(means, dim=1))
+        self.directions = nn.Parameter(F.normalize(means, dim=1).to(_device_of(net)))
 
     def embed(self,
         faces:Float[Tensor, "n 3 s s"],  # RGB in [0, 1], aligned
@@ -104,7 +106,7 @@ def _draw_batch(
     return shifted, pictures.ids[rows]
 
 def finetune_cycle(
-    reader:ClearStartRecognizer,  # trained in place
+    reader:ClearStartRecognizer,  # trained in place, on its device
     pictures:Releases,            # of the people in its head
     steps:int=90,                 # of AdamW, in one cycle of the rate
     batch:int=64,                 # faces a step
@@ -115,11 +117,12 @@ def finetune_cycle(
 ) -> Iterator[dict]:              # after each step: `step`, `loss` before it
     "One cycle of learning."
     if steps < 2 or batch < 2: raise ValueError(f"need steps >= 2 and batch >= 2, got {steps} and {batch}")
-    generator = torch.Generator().manual_seed(seed)
+    generator, device = torch.Generator().manual_seed(seed), _device_of(reader)
     opt = torch.optim.AdamW(reader.train().parameters(), lr, weight_decay=.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps)
     for step in range(steps):
-        loss = reader(*_draw_batch(pictures, batch, clear_share, generator))
+        faces, ids = _draw_batch(pictures, batch, clear_share, generator)
+        loss = reader(faces.to(device), ids.to(device))
         opt.zero_grad()
         loss.backward()
         opt.step()

@@ -165,11 +165,11 @@ def drawn_seeds_table(
     def seen(method, seed, detector):
         r, = rows_with(unmet, method=method, seed=seed, detector=detector)
         return f"{100*r['map50_near']:.1f} / {100*r['map50_far']:.1f}"
-    kinds, eyes = ((1, 1), (10, 1), (10, 5), (10, 20), (20, 20)), ('other_architecture', 'other_seed')
+    kinds, eyes = ((1, 1), (10, 1), (10, 5), (20, 1), (20, 5), (20, 20)), ('other_architecture', 'other_seed')
     body = [[f'`world-drawn-{n}`', *(read(n, *kind) for kind in kinds), *(seen('drawn', n, eye) for eye in eyes)]
             for n in seeds]
     body.append(['*originals*', *[UNMEASURED]*len(kinds), *(seen('none', 0, eye) for eye in eyes)])
-    return markdown_table(['weights', 'EER, one', 'ten', 'ten, 5 releases', 'ten, 20', 'twenty, 20',
+    return markdown_table(['weights', 'EER, one', 'ten', 'ten, 5 releases', 'twenty', 'twenty, 5', 'twenty, 20',
                            'near / far, another architecture', 'another seed'], body)
 
 # %% ../../nbs/5_play/11_judges.ipynb #tabaro01

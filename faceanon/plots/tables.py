@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLE_SOURCES', 'TABLE_PAGES', 'world_table', 'paper_table', 'photo_table', 'outside_table', 'many_table',
-           'all_tables', 'write_tables']
+           'readers_of_heads', 'all_tables', 'write_tables']
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables02
 import json
@@ -204,15 +204,16 @@ def _photo_lines(
     def around(key): return _span([min(r['eer'] for r in rows_with(drawn[key], size=None))])
     def frozen(method): return _span([r['map50_frozen'] for r in rows_with(costs, method=method)])
     def longer(method): return _span([r['other_seed'] for r in rows_with(seen, method=method, file='png')])
-    most = max(r['steps'] for r in tuned)
-    def learned(method): return _span([r['map50'] for r in rows_with(tuned, method=method, steps=most)])
+    def learned(method, steps): return _span([r['map50'] for r in rows_with(tuned, method=method, steps=steps)])
+    steps = sorted({r['steps'] for r in tuned})
+    def budgets(method): return ', '.join(learned(method, each) for each in steps)
     named, chance = max(r['rank1'] for r in rows), rows[0]['chance']
     return '\n'.join((
-        f"- A recogniser tuned on M's heads reads {people} held-out people of LFW with an EER of {read(rows, 1)} % by "
+        f"- A recogniser tuned on M's heads reads {people} people of LFW with an EER of {read(rows, 1)} % by "
         f"one photograph and {read(rows, None)} % by {pictures:.0f}, each published five times {read(rows, 1, 5)} "
         f"and {read(rows, None, 5)} %: the worst of the judge's ways. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
-        f"- Heads drawn from noise alone, in the same surroundings, it reads with {read(silent, 1)} and "
+        f"- Heads drawn from noise alone, in the same places, it reads with {read(silent, 1)} and "
         f"{read(silent, None)} %, five times {read(silent, 1, 5)} and {read(silent, None, 5)} %.",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
@@ -220,7 +221,28 @@ def _photo_lines(
         f"{around('colours_black')} % with the head painted black.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "
         f"k-same {frozen('k_same')}, black mask {frozen('mask')}), one that learned longer {longer('drawn')} "
-        f"({longer('none')}), tuned for {most} steps {learned('drawn')} ({learned('none')})."))
+        f"({longer('none')}), tuned for {', '.join(map(str, steps))} steps {budgets('drawn')} ({budgets('none')})."))
+
+# %% ../../nbs/5_play/05_tables.ipynb #tables48
+def readers_of_heads(
+    rows:Sequence[dict],   # of the second attack
+    control:bool=False,    # of the heads of somebody else in the same surroundings
+) -> tuple[float, ...]:    # errors as fractions: one picture, several, several in five releases
+    "The worst of those readers of another hand that were tried on the control too."
+    other = ', heads of somebody else'
+    tried = {r['attacker'].removesuffix(other) for r in rows if r['attacker'].endswith(other)}
+    own = [r for r in rows if r['attacker'] in {name + other*control for name in tried}]
+    def worst(several, releases):
+        return min(r['eer'] for r in own if ((r['pictures'] > 1), r['releases']) == (several, releases))
+    return worst(False, 1), worst(True, 1), worst(True, 5)
+
+def _readers_line(
+    rows:Sequence[dict],  # of the second attack
+) -> str:                 # markdown, a list of one
+    "What those readers find in drawn heads."
+    found, control = (', '.join(_span([eer]) for eer in readers_of_heads(rows, of)) for of in (False, True))
+    return (f"- [Other readers](faceanon/weights/README.md) find more: {found} % by one photograph, several, several "
+            f"five times; in heads of somebody else {control} %.")
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables18
 def _anonymizers_table(
@@ -287,16 +309,16 @@ def _drawn_line(
     unmet:Sequence[dict],    # `method`, `detector`, `map50_near` as a fraction
 ) -> str:                    # markdown, a list of one
     "The M of the world that draws faces, for who reads one page only."
-    own = [r for r in judged if (r['method'], r['size']) == ('drawn', 10)]
+    own = rows_with(judged, method='drawn')
     seeds = sorted({r.get('seed', 0) for r in own})
-    def ten(releases): return _span([_worst([r for r in own if r.get('seed', 0) == seed], releases=releases)
-                                     for seed in seeds])
+    def of_all(size, releases): return _span([_worst([r for r in own if r.get('seed', 0) == seed], size=size,
+                                                     releases=releases) for seed in seeds])
     def near(method, detector):
         return _span([r['map50_near'] for r in rows_with(unmet, method=method, detector=detector)])
     def beside(detector): return ', '.join(near(method, detector) for method in ('none', 'blur24'))
-    return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {ten(1)} % by ten pictures, "
-            f"{ten(5)} by five releases of each. An A of another architecture that never met it keeps "
-            f"{near('drawn', 'other_architecture')} % near mAP (originals, blur 24: "
+    return (f"- `world-drawn-0` draws a face from its code ({len(seeds)} seeds): {of_all(1, 1)} % by one picture, "
+            f"{of_all(10, 1)} by ten, {of_all(20, 5)} by twenty in five releases each. An A of another architecture "
+            f"that never met it keeps {near('drawn', 'other_architecture')} % near mAP (originals, blur 24: "
             f"{beside('other_architecture')}), one of another seed {near('drawn', 'other_seed')} "
             f"({beside('other_seed')}).")
 
@@ -353,7 +375,8 @@ def all_tables(
     return dict(
         results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged,
                                files['tab2_attackers'].get('paper', {}).get('rows', ())),
-        photographs=_photo_lines(files['photo_judge']['rows'], *heads),
+        photographs='\n'.join((_photo_lines(files['photo_judge']['rows'], *heads),
+                               _readers_line(files['second_attack']['rows']))),
         times=times_table(files['times']['rows'], files['times']['usual']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),

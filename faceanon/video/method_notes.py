@@ -17,9 +17,9 @@ METHOD_NOTES = dict(
     noise="protects against a glance; recognizers read it (EER 10 % on photographs, 13 % on drawn faces)",
     superpixel="protects against a glance; recognizers read it (EER 5 % on drawn faces)",
     edge="protects against a glance; recognizers read it (EER 10 % on drawn faces)",
-    real="draws the head of nobody (EER 45 % by one photo, 31 % by several in five versions); the place may tell more",
-    world="made for drawn faces (EER 49 % by one picture, 43 % by ten in five versions), never tried on photographs",
-    **{'real-learned-0': "a fine-tuned recognizer named a third of 60 people by one photo, half by five: take `real`"},
+    real="draws the head of nobody (EER 38 % by one photo, 28 % by several in five versions); the place may tell more",
+    world="made for drawn faces (EER 49 % by one picture, 38 % by twenty in five versions), never tried on photographs",
+    **{'real-learned-0': "a tuned recognizer named a third of 60 people by one photo, two thirds by four: take `real`"},
     PATH="a model of your own or another released one; attack it before you trust it")
 
 
