@@ -94,12 +94,12 @@ class DepthwiseConv2d(nn.Conv2d):
         return _DepthwiseGradient.apply(x, self.weight, self.stride, self.padding)
 
 class QuickPReLU(nn.PReLU):
-    "PReLU as a difference of two ReLUs."
+    "PReLU, in bfloat16 as a difference of two ReLUs."
     def forward(self,
         x:Float[Tensor, "n c h w"],  # a map
     ) -> Float[Tensor, "n c h w"]:   # negative numbers times the channel's weight
         "One step."
-        if not torch.is_grad_enabled(): return super().forward(x)
+        if not torch.is_grad_enabled() or x.dtype != torch.bfloat16: return super().forward(x)
         return F.relu(x) - self.weight.to(x.dtype)[:, None, None]*F.relu(-x)
 
 # %% ../../nbs/2_method/04_layers.ipynb #lay00022

@@ -217,8 +217,8 @@ def _photo_lines(
         f"{read(silent, None)} %, five times {read(silent, 1, 5)} and {read(silent, None, 5)} %.",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
-        f"- Colours of the whole picture tell more: {around('colours')} % by {pictures:.0f}, and "
-        f"{around('colours_black')} % with the head painted black.",
+        f"- Colours of the whole picture tell {around('colours')} % by {pictures:.0f}, with the head black "
+        f"{around('colours_black')} %.",
         f"- A frozen A keeps {frozen('drawn')} % mAP on JHMDB (originals {frozen('none')}, blur 24 {frozen('blur24')}, "
         f"k-same {frozen('k_same')}, black mask {frozen('mask')}), one that learned longer {longer('drawn')} "
         f"({longer('none')}), tuned for {', '.join(map(str, steps))} steps {budgets('drawn')} ({budgets('none')})."))
