@@ -57,7 +57,8 @@ def play_pages(runtime, tmp_path_factory):
     if made := os.environ.get('FACEANON_PLAY'): return Path(made)
     to = tmp_path_factory.mktemp('play')
     short = os.environ | {'FACEANON_PRESET': 'toy'}
-    subprocess.run([sys.executable, str(ROOT/'.docs'/'play.py'), str(to)], cwd=ROOT, env=short, check=True, timeout=500)
+    play = [sys.executable, str(ROOT/'.docs'/'play.py'), str(to)]
+    subprocess.run(play, cwd=ROOT, env=short, check=True, timeout=1100)
     return to
 
 
@@ -68,7 +69,7 @@ def site(play_pages, tmp_path_factory):
     to = tmp_path_factory.mktemp('site')
     env = os.environ | {'NO_MKDOCS_2_WARNING': '1', 'FACEANON_PLAY': str(play_pages)}
     build = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(to)]
-    done = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(build, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout + done.stderr
     return to
 

@@ -12,7 +12,7 @@ from conftest import docs_module
 from test_structure import MODULES, NBS, NOTEBOOKS, ROOT, described_callables, notebook, read_notebook
 
 pytest.importorskip('mkdocs_jupyter')
-pytestmark = [pytest.mark.xdist_group('docs'), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group('docs'), pytest.mark.timeout(2400)]
 
 # What a browser fetches by itself: element -> attributes. `<a href>` waits for a click.
 FETCHED = {

@@ -25,7 +25,8 @@ from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.baselines import blur8, mask, pixelate
 
 pytest.importorskip('playwright')
-pytestmark = [pytest.mark.xdist_group('docs'), pytest.mark.skipif(not find_chromium(), reason="no Chromium here")]
+pytestmark = [pytest.mark.xdist_group('docs'), pytest.mark.timeout(2400),
+              pytest.mark.skipif(not find_chromium(), reason="no Chromium here")]
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT/'figures'/'data'
 PARTS = dict(game='stories', frontier='frontier', frames='frames')
