@@ -6,7 +6,7 @@ from statistics import fmean
 
 from PIL import Image
 
-from faceanon.plots.tables import readers_of_heads
+from faceanon.plots.judges import readers_of_heads
 
 MOMENT = 450  # ms a step is shown
 

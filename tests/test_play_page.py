@@ -23,6 +23,7 @@ from faceanon.interactive.play_page import WIDGETS, live_widget, static_widget, 
 from faceanon.interactive.recordings import record_pages
 from faceanon.models.anonymizer import Anonymizer
 from faceanon.models.baselines import blur8, mask, pixelate
+from faceanon.plots.judges import readers_of_heads
 
 pytest.importorskip('playwright')
 pytestmark = [pytest.mark.xdist_group('docs'), pytest.mark.timeout(2400),
@@ -480,5 +481,6 @@ def test_the_front_page_says_the_measured_numbers():
     readings = [r for judged in rows('photo_judge') if judged['method'] == 'drawn' for r in judged['rows']]
     kept, _, photographs = front.numbers(FIGURES)
     assert kept[0] == f'{100*sum(ours)/len(ours):.0f} %'
-    assert photographs[0] == f"{100*min(r['eer'] for r in readings):.0f} %", "the worst of all readings"
+    eers = [r['eer'] for r in readings] + [*readers_of_heads(rows('second_attack'))]
+    assert photographs[0] == f'{100*min(eers):.0f} %', "the worst of all readings"
     assert all(value in front.front(FIGURES) for value, *_ in front.numbers(FIGURES))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLE_SOURCES', 'TABLE_PAGES', 'world_table', 'paper_table', 'photo_table', 'outside_table', 'many_table',
-           'readers_of_heads', 'all_tables', 'write_tables']
+           'all_tables', 'write_tables']
 
 # %% ../../nbs/5_play/05_tables.ipynb #tables02
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import mean
 
 from .photos import photo_attacker_label
-from .judges import around_table, drawn_seeds_table
+from .judges import around_table, drawn_seeds_table, readers_line
 from .method_tables import markdown_table, times_table
 from .style import UNMEASURED, method_label, rows_with
 
@@ -223,27 +223,6 @@ def _photo_lines(
         f"k-same {frozen('k_same')}, black mask {frozen('mask')}), one that learned longer {longer('drawn')} "
         f"({longer('none')}), tuned for {', '.join(map(str, steps))} steps {budgets('drawn')} ({budgets('none')})."))
 
-# %% ../../nbs/5_play/05_tables.ipynb #tables48
-def readers_of_heads(
-    rows:Sequence[dict],   # of the second attack
-    control:bool=False,    # of the heads of somebody else in the same surroundings
-) -> tuple[float, ...]:    # errors as fractions: one picture, several, several in five releases
-    "The worst of those readers of another hand that were tried on the control too."
-    other = ', heads of somebody else'
-    tried = {r['attacker'].removesuffix(other) for r in rows if r['attacker'].endswith(other)}
-    own = [r for r in rows if r['attacker'] in {name + other*control for name in tried}]
-    def worst(several, releases):
-        return min(r['eer'] for r in own if ((r['pictures'] > 1), r['releases']) == (several, releases))
-    return worst(False, 1), worst(True, 1), worst(True, 5)
-
-def _readers_line(
-    rows:Sequence[dict],  # of the second attack
-) -> str:                 # markdown, a list of one
-    "What those readers find in drawn heads."
-    found, control = (', '.join(_span([eer]) for eer in readers_of_heads(rows, of)) for of in (False, True))
-    return (f"- [Other readers](faceanon/weights/README.md) find more: {found} % by one photograph, several, several "
-            f"five times; in heads of somebody else {control} %.")
-
 # %% ../../nbs/5_play/05_tables.ipynb #tables18
 def _anonymizers_table(
     rows:Sequence[dict],  # of figure 5
@@ -376,7 +355,7 @@ def all_tables(
         results=_results_table(world, files['tab2_attackers']['chance_rank1'], judged,
                                files['tab2_attackers'].get('paper', {}).get('rows', ())),
         photographs='\n'.join((_photo_lines(files['photo_judge']['rows'], *heads),
-                               _readers_line(files['second_attack']['rows']))),
+                               readers_line(files['second_attack']['rows']))),
         times=times_table(files['times']['rows'], files['times']['usual']),
         outside='\n\n'.join((outside_table(outside), f"*Recipe*: {' '.join(recipe)}")), many=many_table(outside),
         anonymizers=_anonymizers_table(world),
