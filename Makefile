@@ -55,7 +55,8 @@ drawn: $(INSTALLED)
 # Recomputes the numbers of those M's and redraws every figure. Judges and later M's have notebooks of their own: 14, 16 to 26.
 reproduce: train
 	$(call run_notebooks,nbs/reproduce/02_evaluate.ipynb nbs/reproduce/03_ablation.ipynb nbs/reproduce/04_pictures.ipynb \
-	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb)
+	  nbs/reproduce/07_scores.ipynb nbs/reproduce/08_inside.ipynb nbs/reproduce/09_stories.ipynb \
+	  nbs/reproduce/27_weight_paths.ipynb)
 	$(call run_notebooks,$(STUDIES))
 
 # Photographs and video, from the folder that FACEANON_DATA names: the released M under every attacker, then the figures.

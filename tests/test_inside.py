@@ -35,6 +35,17 @@ def test_the_walk_is_m_bit_for_bit(nets, name, faces):
     assert x.equal(stages['in 5'])
 
 
+def test_the_walk_through_the_m_that_draws_is_m_bit_for_bit():
+    M, before = Anonymizer.from_pretrained('world-drawn-0'), torch.get_rng_state()
+    stages = inside.layer_stages(M, FACES, 7)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(7)
+    with torch.no_grad(): assert stages['M(f)'].equal(M(FACES))
+    told = torch.cat([stages[name].flatten(1) for name in ('whole', 'map')], 1)
+    assert told.equal(M.mean_code(FACES)[:, M.who:].detach())
+    assert stages['who'].flatten(1).shape[1] == M.who and abs(stages['who'].std() - 1) < .2
+
+
 def test_one_noise_for_all_and_another_for_another_seed(nets):
     M = nets['learned-0']
     alike = inside.anonymize_same_noise(M, FACES[[0, 0, 0]], 3)

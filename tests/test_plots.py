@@ -276,7 +276,7 @@ def test_a_recorded_story_gives_its_losses_their_full_names(name):
             assert {'loss_adv', 'loss_det', 'loss_l1'} <= set(moment[key]) <= set(style.RECORDED_LOSSES.values())
 
 
-@pytest.mark.parametrize('name', ['fig5_tradeoff', 'fig6_lambda', 'inside', 'real_tradeoff'])
+@pytest.mark.parametrize('name', ['fig5_tradeoff', 'fig6_lambda', 'inside_paths', 'real_tradeoff'])
 def test_numbers_that_are_no_losses_keep_their_names(name):
     assert '"l1"' in (DATA/f'{name}.json').read_text(encoding='utf-8')
     assert style.read_recorded(DATA/f'{name}.json') == plainly(name)

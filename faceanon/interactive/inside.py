@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REGIONS', 'noisy_code', 'anonymize_same_noise', 'layer_stages', 'channels_last', 'layer_views', 'code_power',
-           'pool_features', 'linear_probe', 'interpolate', 'interpolation_pictures', 'region_pixels', 'paint_square',
-           'swap_region', 'share_inside', 'occlusion', 'object_pair', 'object_survival', 'full_image_boxes',
-           'apply_with_seed']
+           'pool_features', 'linear_probe', 'probe_people', 'interpolate', 'interpolation_pictures', 'region_pixels',
+           'paint_square', 'swap_region', 'share_inside', 'occlusion', 'object_pair', 'object_survival',
+           'full_image_boxes', 'apply_with_seed']
 
 # %% ../../nbs/5_play/22_inside.ipynb #4d32858a
 from collections.abc import Callable, Sequence
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from ..data.synthetic import make_face
 from ..data.synthetic_people import NEAR_ACTIONS
+from ..evaluation.metrics import student_interval
 from ..faces import to_float
 from ..models.anonymizer import Anonymizer, check_anonymizer_faces
+from ..models.face_generator import FaceAnonymizer
 
 # %% ../../nbs/5_play/22_inside.ipynb #a708779d
 def noisy_code(
@@ -44,14 +46,8 @@ def anonymize_same_noise(
     return M.decode(mean + noisy_code(M, torch.zeros_like(mean[:1]), seed))
 
 # %% ../../nbs/5_play/22_inside.ipynb #369078e4
-@torch.no_grad()
-def layer_stages(
-    M:Anonymizer,                      # TypeError for another class
-    faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1], sides multiples of 4
-    seed:int=0,                        # of the noise, a draw a face
-) -> dict[str, Float[Tensor, "n c h w"]]:  # name -> activations, in the order they are made, from 'face' to 'M(f)'
-    "Every layer from a face to its anonymized picture."
-    if not isinstance(M, Anonymizer): raise TypeError(f"M must be an Anonymizer, got {type(M).__name__}")
+def _game_stages(M:Anonymizer, faces:Tensor, seed:int) -> dict[str, Tensor]:
+    "As for `layer_stages`: the M of the game. Its code is a map."
     check_anonymizer_faces(faces)
     stages, x = dict(face=faces), 2*faces - 1
     colours = F.avg_pool2d(x, 4)
@@ -67,6 +63,34 @@ def layer_stages(
     stages['ground'] = F.interpolate(M.colours(code), scale_factor=4, mode='bilinear')
     stages['detail'] = M.decoder[-1](x)
     return stages | {'M(f)': (stages['ground'] + stages['detail']).float().sigmoid()}
+
+def _drawn_stages(M:FaceAnonymizer, faces:Tensor, seed:int) -> dict[str, Tensor]:
+    "As for `layer_stages`: the M that draws. Who and the whole face are numbers, 8 a line; the rest is a map."
+    G, mean, stages, x = M.generator, M.mean_code(faces), dict(face=faces), 2*faces - 1
+    def parts(code):
+        numbers, places = code[:, :G.vector].unflatten(1, (1, -1, 8)), code[:, G.vector:]
+        return numbers[:, :, :M.who//8], numbers[:, :, M.who//8:], places.unflatten(1, (G.map_channels, 10, 10))
+    stem = M.encoder.stem
+    for i, layer in enumerate((stem[:2], *stem[2:]), 1): stages[f'in {i}'] = x = layer(x)
+    _, stages['whole'], stages['map'] = parts(mean)
+    code = noisy_code(M, mean, seed)
+    stages['who'], stages['whole + noise'], stages['map + noise'] = parts(code)
+    vector = code[:, :G.vector]
+    x = G.block_10(G.ground(vector).unflatten(1, (-1, 5, 5)), vector)
+    stages['out 1'] = x = G.mix_10(x + G.from_map(stages['map + noise']), vector)
+    for i, block in enumerate((G.block_20, G.block_40), 2): stages[f'out {i}'] = x = block(x, vector)
+    return stages | {'M(f)': G.to_picture(x).float().sigmoid()}
+
+@torch.no_grad()
+def layer_stages(
+    M:Anonymizer|FaceAnonymizer,       # TypeError for another class
+    faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1], as M wants them
+    seed:int=0,                        # of the noise, a draw a face
+) -> dict[str, Float[Tensor, "n c h w"]]:  # name -> activations, in the order they are made, from 'face' to 'M(f)'
+    "Every layer from a face to its anonymized picture."
+    if isinstance(M, FaceAnonymizer): return _drawn_stages(M, faces, seed)
+    if isinstance(M, Anonymizer): return _game_stages(M, faces, seed)
+    raise TypeError(f"M must be an Anonymizer or a FaceAnonymizer, got {type(M).__name__}")
 
 # %% ../../nbs/5_play/22_inside.ipynb #90faab5f
 def _telling_channels(
@@ -105,6 +129,12 @@ def channels_last(
 
 # %% ../../nbs/5_play/22_inside.ipynb #628c639e
 _PICTURE_STAGES = ('face', 'ground', 'detail', 'M(f)')  # three channels that are colours already
+_ARRIVED = ('code + noise', 'who')                        # the first layer of the decoder's line
+
+def _grey_range(maps:Float[Tensor, "n c h w"]) -> tuple: # two `(c, 1, 1)`
+    "Black and white of each channel, common to all faces."
+    low, high = maps.movedim(1, 0).flatten(1).quantile(maps.new_tensor([.02, .98]), 1)[:, :, None, None]
+    return low, (high - low).clamp(min=1e-12)
 
 def layer_views(
     stages:dict[str, Float[Tensor, "n c h w"]],  # from `layer_stages`, all faces
@@ -113,20 +143,20 @@ def layer_views(
 ) -> list[dict]:                                 # a layer each, as `plot_layers` wants it
     "One face's layers as pictures, on a scale common to all faces."
     out, views = False, []
-    for name, maps in stages.items():
-        out, kept = out or name == 'code + noise', maps
-        if minus_mean and name not in ('face', 'M(f)'): maps = maps - maps.mean(0)
-        if name in ('code', 'code + noise'):  # one basis for both, that of the code as it arrives
-            arriving = stages['code + noise']
-            basis = _colour_basis(arriving - arriving.mean(0) if minus_mean else arriving)
-        elif name not in _PICTURE_STAGES: basis = _colour_basis(maps)
-        shown = _telling_channels(kept if name != 'code + noise' else stages['code'])
-        grey = maps[:, shown]
-        low, high = grey.movedim(1, 0).flatten(1).quantile(grey.new_tensor([.02, .98]), 1)[:, :, None, None]
-        if name in ('ground', 'detail'): colours = channels_last(maps.sigmoid())
-        else: colours = channels_last(maps) if name in _PICTURE_STAGES else _project_colours(maps, basis)
-        views.append(dict(name=name, shape=tuple(maps.shape[1:]), side='out' if out else 'in', colours=colours[row],
-                          channels=((grey[row] - low)/(high - low).clamp(min=1e-12)).clamp(0, 1).numpy()))
+    def plain(name):
+        return stages[name] - stages[name].mean(0) if minus_mean and name not in ('face', 'M(f)') else stages[name]
+    for name, kept in stages.items():
+        out, maps, before = out or name in _ARRIVED, plain(name), name.removesuffix(' + noise')
+        arriving = plain(f'{before} + noise') if f'{before} + noise' in stages else maps  # one scale for both
+        grey, scale = (part[:, _telling_channels(stages[before])] for part in (maps, arriving))
+        low, span = _grey_range(scale)
+        channels = ((grey[row] - low)/span).clamp(0, 1).numpy()
+        if name in ('ground', 'detail'): colours = channels_last(maps.sigmoid())[row]
+        elif name in _PICTURE_STAGES: colours = channels_last(maps)[row]
+        elif maps.shape[1] < 3: colours, channels = channels[0], channels[:0]
+        else: colours = _project_colours(maps, _colour_basis(arriving))[row]
+        views.append(dict(name=name, shape=tuple(maps.shape[1:]), side='out' if out else 'in', colours=colours,
+                          channels=channels))
     return views
 
 # %% ../../nbs/5_play/22_inside.ipynb #66e4d15d
@@ -168,6 +198,18 @@ def linear_probe(
         right = (answer(choose) == wanted).float().mean().item()
         if right > best[0]: best = (right, answer)
     return best[1](report)
+
+def probe_people(
+    features:Float[Tensor, "n d"],     # of one layer
+    labels:Int[Tensor, "n"],           # what is asked, int64 from 0
+    part:Int[Tensor, "n"],             # 0 to fit, 1 to choose, 2 to report
+    who:Int[Tensor, "n"],              # whose face it is
+) -> dict:                             # fractions: `accuracy`, mean over people; `low`, `high`, 95 %; `chance`
+    "What a linear probe reads of people."
+    right = linear_probe([(features[part == k].float(), labels[part == k]) for k in range(3)]) == labels[part == 2]
+    asked = who[part == 2]
+    mean, half = student_interval([right[asked == i].float().mean().item() for i in asked.unique()])
+    return dict(accuracy=mean, low=max(0, mean - half), high=min(1, mean + half), chance=1/(int(labels.max()) + 1))
 
 # %% ../../nbs/5_play/22_inside.ipynb #9e269b47
 def interpolate(

@@ -23,6 +23,7 @@ from .inside import (REGIONS, anonymize_same_noise, apply_with_seed, channels_la
                                          object_survival, occlusion, paint_square, region_pixels, share_inside,
                                          swap_region)
 from ..models.anonymizer import Anonymizer
+from ..models.face_generator import FaceAnonymizer
 from ..plots.inside import plot_change, plot_interpolations, plot_layers
 from ..plots.style import figure_png, method_label, spaced_words
 
@@ -54,7 +55,7 @@ def _face_and_noise(count:int) -> dict:
 
 # %% ../../nbs/5_play/23_inside_widgets.ipynb #b4adb5c3
 def layers_figure(
-    M:Anonymizer,                      # as for `layer_stages`
+    M:Anonymizer|FaceAnonymizer,       # as for `layer_stages`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]; all of them set the scales
     face:int,                          # which is shown
     noise:int,                         # seed of the channel
@@ -63,14 +64,15 @@ def layers_figure(
     "A face's layers, and how strong its code is."
     stages = layer_stages(M, faces, noise)
     caption = f'face {face}, noise {noise}'
-    if M.noise:
+    if isinstance(M, FaceAnonymizer): caption += f'; the code tells at most {M.price().item():.0f} nats'
+    elif M.noise:
         loud = code_power(stages['code'], M.noise)
         caption += (f"; codes of these {len(faces)} faces in units of the noise: root mean square {loud['all']:.2f}, "
                     f"between faces {loud['between']:.2f}")
     return plot_layers(layer_views(stages, face, minus_mean), caption)
 
 def layers_widget(
-    M:Anonymizer,                      # as for `layer_stages`
+    M:Anonymizer|FaceAnonymizer,       # as for `layer_stages`
     faces:Float[Tensor, "n 3 h w"],    # RGB in [0, 1]
 ) -> object:                           # a `VBox`: the controls, then an `Image`
     "Choose a face, draw other noise, and see only what differs between people."

@@ -139,7 +139,7 @@ def _network_parts() -> tuple[str, dict]:
 
 # %% ../../nbs/5_play/27_play_page.ipynb #ppag0021
 _RUNTIME = dict(runtime='ort.wasm.bundle.min.mjs', wasm='ort-wasm-simd-threaded.wasm')
-_STORIES = ('works', 'still', 'weak', 'mask')
+_STORIES = ('drawn', 'works', 'still', 'weak', 'mask')
 
 def page_data(
     figures:Path,  # `figures/data`

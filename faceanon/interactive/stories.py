@@ -24,9 +24,12 @@ from ..plots.style import ACCENT, PAPER, PLAIN, STYLE, THIRD, read_recorded, spa
 
 # %% ../../nbs/5_play/16_stories.ipynb #f92545c4
 _STORY_LOSS_LABELS = {'loss_d': "D's own", 'loss_adv': 'adversarial', 'loss_det': 'detection', 'loss_l1': 'L1',
-                      'loss_code': "reader's confusion", 'loss_rate': 'rate'}
+                      'loss_code': "reader's confusion", 'loss_rate': 'rate',
+                      # of the M that draws
+                      'loss_frames': 'A on the frame', 'loss_crops': 'actions in faces', 'loss_coarse': 'coarse L1',
+                      'loss_readers': "readers' confusion", 'loss_price': 'nats'}
 # whose aim it is to lower it
-_LOSS_COLOURS = dict(loss_d=PAPER, loss_adv=ACCENT, loss_det=THIRD, loss_l1=ACCENT, loss_code=ACCENT, loss_rate=ACCENT)
+_LOSS_COLOURS = dict.fromkeys(_STORY_LOSS_LABELS, ACCENT) | dict(loss_d=PAPER, loss_det=THIRD, loss_frames=THIRD)
 _MOMENT_KEYS = ('step', 'settings', 'before', 'after_d', 'after_ma', 'weights', 'grads', 'rank1', 'probe', 'faces',
                 'frame', 'boxes')
 
@@ -186,8 +189,9 @@ def _game_html(
 ) -> str:                # HTML
     "Who moved, and which way each loss went."
     moment = moments[at]
-    d, ma = (f"moved {moment['settings'].get('d_steps', 1)} x", 'moved once') if moment['step'] else ('waits', 'waits')
-    players = _player_svg('D', PAPER, d) + _player_svg('M', ACCENT, ma) + _player_svg('A', THIRD, ma)
+    d, m = (f"moved {moment['settings'].get('d_steps', 1)} x", 'moved once') if moment['step'] else ('waits', 'waits')
+    a = m if 'A' in moment['grads'] else 'holds still' if moment['step'] else 'waits'
+    players = _player_svg('D', PAPER, d) + _player_svg('M', ACCENT, m) + _player_svg('A', THIRD, a)
     rows = _row_html(['loss', 'value', "D's move", "M's and A's move", 'so far'], 'th')
     for change in _loss_changes(moment):
         loss, value = change['loss'], change['value']

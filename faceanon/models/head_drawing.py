@@ -117,7 +117,7 @@ def _draw_head(out:np.ndarray, box:tuple, draw:Callable, around:int|None) -> Non
 def draw_in_picture(
     picture:Float[np.ndarray, "h w 3"],   # RGB in [0, 1]; not changed
     boxes:Int[np.ndarray, "n 4"],         # x1, y1, x2, y2 inside the picture: detected boxes enlarged `HEAD_BOX` times
-    draw:Callable,                        # a face `(1, 3, 128, 128)` in [0, 1] -> a head of this shape, and its mask
+    draw:Callable,                        # a face `(1, 3, 128, 128)` in [0, 1] -> a head, a square, and its mask
     around:int|None=None,                 # pixels each way that a box keeps of what lies around the head; None: all
 ) -> Float[np.ndarray, "h w 3"]:          # a copy, float32
     "Draw a head over every face, or one colour over a speck."

@@ -47,8 +47,9 @@ _SIDES = range(16, 1025, 4)  # that faces may have, pixels
 
 def _check_graph(graph:LearnedGraph) -> None:
     "Ask it once; ValueError for anything but faces."
-    found = [one.shape for one in graph.draw(np.full((2, 3, graph.size, graph.size), .5, np.float32))]
-    wanted = [(2, channels, graph.size, graph.size) for channels in ((3, 1) if graph.draws_heads else (3,))]
+    size = graph.size
+    found = [one.shape for one in graph.draw(np.full((2, 3, size, size), .5, np.float32))]
+    wanted = [(2, 3, 2*size, 2*size), (2, 1, size, size)] if graph.draws_heads else [(2, 3, size, size)]
     if found != wanted: raise ValueError(f"it gives {found} for two faces, expected {wanted}")
 
 

@@ -7,6 +7,7 @@ __all__ = ['HeadBlender', 'PhotoAnonymizer', 'draw_heads', 'head_drawing_method'
 
 # %% ../../nbs/2_method/33_photo_generator.ipynb #phg00003
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -49,9 +50,18 @@ def _shares(start:int, centre:float, half:float, size:int, outside:str) -> Tenso
     return (1 - (at - torch.arange(start)).abs()).clamp_min(0)
 
 
-def _sampled(pictures:Tensor, centre:tuple, half:tuple, size:int, outside:str) -> Tensor:
-    "A window of pictures, bilinear; its centre and half sides in fractions of theirs."
-    columns, rows = (_shares(int(side), c, h, size, outside).to(pictures.device)
+def _cubic_shares(start:int, centre:float, half:float, size:int, outside:str) -> Tensor:
+    "As `_shares`, by Keys' cubic with a slope of -.75; outside the border's pixels go on, whatever `outside` says."
+    at = ((centre - half + 2*half*(torch.arange(size)[:, None] + .5)/size)*start - .5).clamp(0, start - 1)
+    far = (at - torch.arange(-2, start + 2)).abs()
+    near = (1.25*far - 2.25)*far*far + 1
+    shares = torch.where(far <= 1, near, -.75*((far - 5)*far + 8)*far + 3)*(far < 2)
+    return torch.cat([shares[:, :3].sum(1, keepdim=True), shares[:, 3:-3], shares[:, -3:].sum(1, keepdim=True)], 1)
+
+
+def _sampled(pictures:Tensor, centre:tuple, half:tuple, size:int, outside:str, shares:Callable=_shares) -> Tensor:
+    "A window of pictures, bilinear if not told else; its centre and half sides in fractions of theirs."
+    columns, rows = (shares(int(side), c, h, size, outside).to(pictures.device)
                      for side, c, h in zip(pictures.shape[:1:-1], centre, half))
     with torch.autocast(pictures.device.type, enabled=False): return rows @ pictures.float() @ columns.T
 
@@ -62,10 +72,10 @@ def _to_crop(faces:Tensor) -> Tensor:
     return _sampled(small, _CENTRE, _HALF, _CROP, 'border').clamp(0, 1)
 
 
-def _from_crop(pictures:Tensor, size:int, outside:str) -> Tensor:
+def _from_crop(pictures:Tensor, size:int, outside:str, shares:Callable=_shares) -> Tensor:
     "A crop back in its box."
     centre = [.5 + (.5 - c)/2/h for c, h in zip(_CENTRE, _HALF)]
-    return _sampled(pictures, centre, [1/4/h for h in _HALF], size, outside)
+    return _sampled(pictures, centre, [1/4/h for h in _HALF], size, outside, shares)
 
 
 def _solid(mask:Tensor) -> Tensor:
@@ -318,12 +328,13 @@ class PhotoAnonymizer(_PhotoCode):
     def blend(self,
         heads:Float[Tensor, "n 4 96 96"],  # from `decode`
         faces:Float[Tensor, "n 3 s s"],    # as for `mean_code`; of the hidden ellipse nothing is used
-    ) -> tuple[Float[Tensor, "n 3 s s"], Float[Tensor, "n 1 s s"]]:  # RGB and mask in [0, 1], float32
-        "The head in the light of its surroundings, and the mask with which it is pasted."
-        crops = _to_crop(faces)
+    ) -> tuple[Float[Tensor, "n 3 2s 2s"], Float[Tensor, "n 1 s s"]]:  # RGB and mask in [0, 1], float32
+        "The head in the light of its surroundings, twice as large, and the mask with which it is pasted."
+        crops, size = _to_crop(faces), faces.shape[-1]
         drawn, mask = self.blender(heads, crops)
         drawn = _as_colourful(drawn, crops, self.blender.most == 0)
-        return _from_crop(drawn, faces.shape[-1], 'border'), _solid(_from_crop(mask, faces.shape[-1], 'zeros'))
+        large = _from_crop(drawn, 2*size, 'border', _cubic_shares).clamp(0, 1)
+        return large, _solid(_from_crop(mask, size, 'zeros'))
 
     def render(self,
         code:Float[Tensor, "n d"],       # as it arrives
@@ -331,7 +342,7 @@ class PhotoAnonymizer(_PhotoCode):
     ) -> Float[Tensor, "n 3 s s"]:       # RGB in [0, 1], float32; outside the ellipse it is `faces`
         "The picture of a code in its surroundings."
         drawn, mask = self.blend(self.decode(code), faces)
-        return torch.lerp(faces.float(), drawn, mask)
+        return torch.lerp(faces.float(), F.avg_pool2d(drawn, 2), mask)
 
     def forward(self,
         faces:Float[Tensor, "n 3 s s"],  # as for `mean_code`

@@ -52,7 +52,8 @@ function tellMoment(story, at) {
 }
 
 // What M pays, as it is trained to: each loss by its weight. D's own loss stands first.
-const LOSS_NAMES = { loss_d: 'D’s own', loss_adv: 'adversarial', loss_det: 'detection', loss_l1: 'L1', loss_code: 'reader’s confusion', loss_rate: 'rate' }
+const LOSS_NAMES = { loss_d: 'D’s own', loss_adv: 'adversarial', loss_det: 'detection', loss_l1: 'L1', loss_code: 'reader’s confusion', loss_rate: 'rate',
+  loss_frames: 'A on the frame', loss_crops: 'actions in faces', loss_coarse: 'coarse L1', loss_readers: 'readers’ confusion', loss_price: 'nats' }
 
 function drawNumbers({ losses, weights }) {
   const row = (tag, cells) => make('tr', {}, cells.map(cell => make(tag, {}, cell)))
@@ -101,7 +102,7 @@ function render({ model, el }) {
     el.dataset.shown = `${which}:${at}`
   }
 
-  const text = make('div', { class: 'scroll-text', tabindex: 0, role: 'region', 'aria-label': 'the four stories as text' }, stories.map((story, i) => make('section', {},
+  const text = make('div', { class: 'scroll-text', tabindex: 0, role: 'region', 'aria-label': 'the stories as text' }, stories.map((story, i) => make('section', {},
     make('h3', {}, story.title), make('p', {}, story.about),
     storyBeats(story).map(at => make('p', { class: 'beat', 'data-story': i, 'data-at': at }, tellMoment(story, at))))))
   const watch = new IntersectionObserver(seen => seen.filter(entry => entry.isIntersecting).forEach(({ target }) => {
