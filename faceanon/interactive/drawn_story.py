@@ -71,6 +71,7 @@ def _draw_watched(
         code = M.add_noise(mean)
     return faces, mean, code, M.decode(code)
 
+# %% ../../nbs/5_play/28_drawn_story.ipynb #dsto0016
 @torch.no_grad()
 def _losses(
     M:nn.Module,                # in evaluation mode

@@ -64,6 +64,7 @@ def _game_stages(M:Anonymizer, faces:Tensor, seed:int) -> dict[str, Tensor]:
     stages['detail'] = M.decoder[-1](x)
     return stages | {'M(f)': (stages['ground'] + stages['detail']).float().sigmoid()}
 
+# %% ../../nbs/5_play/22_inside.ipynb #insd0103
 def _drawn_stages(M:FaceAnonymizer, faces:Tensor, seed:int) -> dict[str, Tensor]:
     "As for `layer_stages`: the M that draws. Who and the whole face are numbers, 8 a line; the rest is a map."
     G, mean, stages, x = M.generator, M.mean_code(faces), dict(face=faces), 2*faces - 1

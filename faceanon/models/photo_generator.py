@@ -65,7 +65,7 @@ def _sampled(pictures:Tensor, centre:tuple, half:tuple, size:int, outside:str, s
                      for side, c, h in zip(pictures.shape[:1:-1], centre, half))
     with torch.autocast(pictures.device.type, enabled=False): return rows @ pictures.float() @ columns.T
 
-
+# %% ../../nbs/2_method/33_photo_generator.ipynb #phg00033
 def _to_crop(faces:Tensor) -> Tensor:
     "The upright crop of a box."
     small = faces if faces.shape[-1] <= 128 else resize(faces, 128)
