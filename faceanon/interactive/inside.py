@@ -146,7 +146,7 @@ def layer_views(
     out, views = False, []
     def plain(name):
         return stages[name] - stages[name].mean(0) if minus_mean and name not in ('face', 'M(f)') else stages[name]
-    for name, kept in stages.items():
+    for name in stages:
         out, maps, before = out or name in _ARRIVED, plain(name), name.removesuffix(' + noise')
         arriving = plain(f'{before} + noise') if f'{before} + noise' in stages else maps  # one scale for both
         grey, scale = (part[:, _telling_channels(stages[before])] for part in (maps, arriving))
