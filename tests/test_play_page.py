@@ -249,7 +249,7 @@ def test_the_game_steps_by_keyboard_curve_and_text(play):
     game.locator('[data-step="7"]').hover(force=True)
     page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown === "1:7"')
     game.locator('.beat').last.scroll_into_view_if_needed()
-    page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown.startsWith("3:")')
+    page.wait_for_function('() => document.querySelector("#game .widget").dataset.shown.startsWith("4:")')
 
 
 def test_the_points_move_with_attacker_budget_and_data(play, data):
