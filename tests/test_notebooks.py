@@ -46,7 +46,7 @@ def nothing_stays(monkeypatch):
     for shell in shells: shell.reset(new_session=False)
 
 
-@pytest.mark.timeout(1_500)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize('paths', CASES)
 @pytest.mark.usefixtures('nothing_stays')
 def test_notebook_runs(paths, tmp_path, monkeypatch, capfd):

@@ -36,7 +36,7 @@ def story_settings(
 ) -> DrawnConfig:  # without a prior: the generator is there already
     "A short run whose terms add up, of the sizes of the released M's."
     short = dict(faces_per_person=24, batch_people=6, batch_pictures=4, batch_frames=4, m_width=48, g_width=64,
-                 judge_widths=(24,), judge_steps=300, judge_batch=64, steps=300)
+                 judge_widths=(24,), judge_steps=300, judge_batch=64, steps=160)
     cfg = drawn_preset(preset, **({} if preset == 'toy' else short))
     return replace(cfg, prior_steps=0, terms=('coarse', 'crops', 'frames', 'readers', 'price'), **changes)
 
