@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from api import module_page, prose, read_module
 from bs4 import BeautifulSoup
 from cells import Prepared, coloured, mathml, notebook_page, plain_source
-from front import front, game_files
+from front import front
 from markdown.extensions.toc import slugify
 from mkdocs.structure.files import File
 from mkdocs.structure.toc import get_toc
@@ -36,7 +36,7 @@ BY_HAND = {'README.md': 'index.md', 'CONTRIBUTING.md': 'contributing.md', 'CHANG
 KINDS = {'play': 'Play', 'fig': 'Figure', 'tab': 'Table'}
 # Notebooks that end with something more to play with. What stands below a widget's cell says `recorded.py`.
 ALIVE = {'study/fig4_qualitative.ipynb': ('frames', 'What A finds behind each method'),
-         'study/fig7_dynamics.ipynb': ('game', 'Four recorded games'),
+         'study/fig7_dynamics.ipynb': ('game', 'Five recorded games'),
          'study/real1_tradeoff.ipynb': ('frontier', 'Every method by data, attacker and budget')}
 PLAY_PAGE = """# Play
 
@@ -44,9 +44,9 @@ PLAY_PAGE = """# Play
 
 **<a href="faceanon_play.html">Open the page</a>**, which is one file: save it, send it, open it by a double click.
 
-- Turn a drawn person's head, put something into the hand, or drop a picture of your own, and see it behind six methods.
+- Turn a drawn person's head, put something into the hand, or drop a picture of your own: the face behind seven methods.
 - Turn the noise of M's channel, silence parts of its code, walk from one face to another.
-- Step through four recorded games, choose attacker and budget, and guess who is who.
+- Step through five recorded games, choose attacker and budget, and guess who is who.
 
 What needs a kernel, because it trains: [the live game](../study/play1_stepper.ipynb),
 [the attacker trained in seconds](../study/play3_attack.ipynb) and [the look inside M](../study/play4_inside.ipynb).
@@ -183,7 +183,6 @@ def on_files(files, config):
     pages['index.md'] = '---\ntitle: Home\n---\n' + front(ROOT/'figures'/'data') + pages['index.md']
     pages['play/index.md'] = PLAY_PAGE
     for uri, content in pages.items(): files.append(File.generated(config, uri, content=content))
-    for uri, made in game_files(ROOT/'figures'/'data').items(): files.append(File.generated(config, uri, content=made))
     copied = {'figures': (ROOT/'figures').glob('*.*'), 'assets': [*(ROOT/'.docs').glob('site.*'), MATH_FONT]}
     for folder, paths in copied.items():
         for path in sorted(paths):

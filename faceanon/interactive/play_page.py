@@ -20,7 +20,8 @@ from torch import nn
 from ..atomic import atomic_write
 from ..config import get_preset
 from ..evaluation.networks import fixed_verifier, initial_detector
-from .play_data import frame_examples, frontier_data, guess_faces, portrait_sheet, story_data
+from .play_data import (drawn_sheets, frame_examples, frontier_data, guess_faces, portrait_sheet,
+                                            story_data)
 from ..models.anonymizer import Anonymizer
 from ..models.released import released_anonymizers
 from ..models.onnx_export import export_halves, export_recognizer
@@ -143,17 +144,19 @@ _STORIES = ('drawn', 'works', 'still', 'weak', 'mask')
 
 def page_data(
     figures:Path,  # `figures/data`
-) -> dict:         # what JSON can hold: `stories`, `frontier`, `frames`, `portraits`, `guess`, `errors` (from outside)
+) -> dict:  # for JSON: `stories`, `frontier`, `frames`, `portraits`, `drawn`, `guess`, and `errors` (from outside)
     "All that the page shows and that no network computes there."
     named = {'paper_objective': 'small-paper_objective-0', 'learned': 'small-learned-0'}
-    if 'world-drawn-0' in released_anonymizers():  # 24 MB as a graph: too large to run in the page
-        named['M that draws faces (this A helped to train it)'] = 'world-drawn-0'
     nets = {name: Anonymizer.from_pretrained(weights) for name, weights in named.items()}
+    drawing = 'world-drawn-0' in released_anonymizers()  # 24 MB as a graph: too large to run in the page
+    drawn = Anonymizer.from_pretrained('world-drawn-0') if drawing else None
+    if drawing: nets['M that draws faces (this A helped to train it)'] = drawn
     errors = dict(one=_outside(figures, 'photographs', [1, 1]), five=_outside(figures, 'photographs', [5, 5]),
                   ten=_outside(figures, 'world', [10, 10]))
     return dict(stories=story_data([figures/f'story_{name}.json' for name in _STORIES]),
                 frontier=frontier_data(figures), frames=frame_examples(nets, initial_detector(get_preset('small'))),
-                portraits=portrait_sheet(), guess=guess_faces(), errors=errors)
+                portraits=portrait_sheet(), drawn=drawn_sheets(drawn) if drawing else [], guess=guess_faces(),
+                errors=errors)
 
 
 def _outside(figures:Path, data:str, pictures:list[int]) -> float:

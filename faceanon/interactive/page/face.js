@@ -1,7 +1,7 @@
-// One face behind six methods, alive: M runs in the page.
+// One face behind seven methods, alive: M runs in the page, but for the one that draws, which is too large for it.
 
 const METHODS = [['original', 'original'], ['mask', 'black mask'], ['blur', 'blur 8'], ['pixelate', 'pixelate'],
-  ['paper', "M, the paper's objective"], ['ours', 'M, ours']]
+  ['paper', "M, the paper's objective"], ['ours', 'M, ours'], ['drawn', 'M that draws']]
 
 // Picture, camera and drop: a square of it is shrunk to 40 pixels here and goes nowhere else.
 function photographSource(onface) {
@@ -55,6 +55,8 @@ function methodCards() {
   })
   function show(faces, known, person) {
     cards.forEach((card, i) => {
+      card.figure.hidden = !faces[i]
+      if (!faces[i]) return
       drawFace(card.canvas, faces[i])
       card.like.textContent = `similarity ${cosine(known[i].embedding, known[0].embedding).toFixed(2)}`
       card.names.textContent = known[i].names.map(([who, p]) => `${who === person ? '✓ ' : ''}person ${who}: ${percent(p)}`).join(', ')
@@ -78,7 +80,8 @@ function codeDials(channels, onchange) {
 
 async function mountFace({ data, anonymizers, run, el }) {
   const { portraits } = data, face = await openSheet(portraits.sheet, portraits.size), { ours, paper } = anonymizers
-  const state = { person: 0, turn: 2, held: 0, other: 1, walk: 0, strength: 1, seed: 1, photograph: null }
+  const drawn = await Promise.all(data.drawn.map(sheet => openSheet(sheet, portraits.size)))
+  const state = { person: 0, turn: 2, held: 0, other: 1, walk: 0, strength: 1, seed: 1, draw: 0, photograph: null }
   const cards = methodCards(), time = make('p', { class: 'note', role: 'status' })
   const column = () => state.turn * portraits.held.length + state.held
 
@@ -92,9 +95,11 @@ async function mountFace({ data, anonymizers, run, el }) {
     }
     const epsilon = normalNumbers(ours.count, state.seed), dials = { strength: state.strength, gains: code.gains }
     const [own, papers] = await Promise.all([ours, paper].map((M, n) => M.decode(M.channel(codes[n], epsilon, dials))))
-    const faces = [original, ...['mask', 'blur', 'pixelate'].map(name => HAND_MADE[name](original)), papers, own]
+    const recorded = state.photograph ? [] : drawn.slice(state.draw % drawn.length).slice(0, 1)
+    const faces = [original, ...['mask', 'blur', 'pixelate'].map(name => HAND_MADE[name](original)), papers, own,
+      ...recorded.map(sheet => sheet(state.person, column()))]
     cards.show(faces, await recognize(run, faces), state.photograph ? null : portraits.people[state.person])
-    time.textContent = `All six faces and what the verifier says of them: ${Math.round(performance.now() - started)} ms on one thread.` +
+    time.textContent = `All faces and what the verifier says of them: ${Math.round(performance.now() - started)} ms on one thread.` +
       (state.strength < 1 ? ' With less noise than it was trained with, M tells more than the tables say.' : '') +
       (state.strength === 0 ? ' Without noise nothing here is anonymous.' : '')
     el.dataset.drawn = Number(el.dataset.drawn || 0) + 1
@@ -122,7 +127,7 @@ async function mountFace({ data, anonymizers, run, el }) {
     cards.row, time,
     make('div', { class: 'controls' },
       slider('Noise of the channel', { max: 3, step: .05, value: 1, say: v => `${v.toFixed(2)} σ` }, turnTo('strength')).row,
-      make('button', { type: 'button', onclick: () => turnTo('seed')(freshSeed()) }, 'Draw other noise'),
+      make('button', { type: 'button', onclick: () => { state.draw += 1; turnTo('seed')(freshSeed()) } }, 'Draw other noise'),
       slider('Walk to another face', { max: 1, step: .02, value: 0, say: percent }, turnTo('walk')).row, labelled('The other face', other)),
     code.row, make('details', {}, make('summary', {}, 'A picture of your own'), photograph.row))
   el.addEventListener('dragover', event => event.preventDefault())
