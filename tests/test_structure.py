@@ -330,6 +330,8 @@ def test_notebook_is_small_and_tidy(path):
     assert views == [], "a widget without its kernel reads 'model not found'"
     assert nb['metadata']['kernelspec']['name'] == 'python3'
     assert [c['metadata'] for c in nb['cells'] if c['metadata']] == [], "directives are comments, not cell metadata"
+    ids, told = [c['id'] for c in nb['cells']], [s for c in nb['cells'] if len(s := ''.join(c['source'])) > 100]
+    assert len({*ids}) == len(ids) and len({*told}) == len(told), "a cell stands here twice"
 
 
 @pytest.mark.parametrize('path', [notebook(p) for p in NOTEBOOKS])

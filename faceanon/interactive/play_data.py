@@ -198,7 +198,7 @@ def _photo_judge_rows(photo_judge:dict) -> list[dict]:
     originals = [dict(method='none', size=1, releases=1, eer=one['originals']['eer']) for one in judged]
     return originals + [row | dict(method=one['method']) for one in judged for row in one['rows']]
 
-# %% ../../nbs/5_play/26_play_data.ipynb #pdat0022
+# %% ../../nbs/5_play/26_play_data.ipynb #a7faef8e
 def frontier_data(
     folder:Path,   # `figures/data`
 ) -> list[dict]:   # data sets: `name`, `budgets`, `attackers`, `points`
@@ -218,7 +218,7 @@ def frontier_data(
         data |= dict(budgets=[*budgets], attackers=['worst', *(n for n in names if n != 'worst')])
     return found
 
-# %% ../../nbs/5_play/26_play_data.ipynb #pdat0024
+# %% ../../nbs/5_play/26_play_data.ipynb #9be27329
 def short_games(
     folder:Path,   # `figures/data`
 ) -> list[dict]:   # one data set, as from `frontier_data`
