@@ -351,6 +351,7 @@ def test_the_front_is_one_screen_and_who_wants_no_motion_gets_none(browser, page
             assert page.evaluate("document.querySelector('.front img').currentSrc").endswith(picture)
             assert page.evaluate("document.querySelector('.doors').getBoundingClientRect().bottom") <= height
             assert page.evaluate('document.documentElement.scrollWidth') <= width
+    with Image.open(site/'play'/'front.webp') as moving: assert moving.n_frames > 1
     with opened(browser, page_file.with_name('frontier.html'), reduced_motion='reduce') as (page, _, faults):
         page.get_by_label('Attacker', exact=True).select_option('fixed')
         assert page.evaluate("getComputedStyle(document.querySelector('.point')).transitionDuration") == '0s'
