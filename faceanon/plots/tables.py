@@ -213,7 +213,7 @@ def _photo_lines(
         f"one photograph and {read(rows, None)} % by {pictures:.0f}, each published five times {read(rows, 1, 5)} "
         f"and {read(rows, None, 5)} %: the worst of the judge's ways. Rank-1 is at most {_span([named])} % (chance "
         f"{_span([chance])}).",
-        f"- Softer heads from noise alone, in the same places, it reads with {read(silent, 1)} and "
+        f"- Heads from noise alone, in the same places, it reads with {read(silent, 1)} and "
         f"{read(silent, None)} %, five times {read(silent, 1, 5)} and {read(silent, None, 5)} %.",
         f"- It reads k-same with {read(k_same, 1)} and {read(k_same, None)} %, the M before with {read(former, 1)} and "
         f"{read(former, None)} %, blur 24 with {read(blur, 1)} and {read(blur, None)} %.",
