@@ -31,7 +31,7 @@ def numbers(data):
              'on ten pictures of a drawn person behind M against ten; a guess has 50 %. With twenty, each in five '
              f'releases, it is {worst(read, size=20, releases=5):.0f} %'),
             (f'{min(worst(photographs["drawn"]), 100*others):.0f} %', 'equal error rate on photographs of real people',
-             f'of the best attacker on our latest M, with several pictures of each; the M before fell to '
+             f'of the best attacker on our latest M, with several pictures in five releases; the M before fell to '
              f'{worst(photographs["learned"], releases=1):.0f} %. Others may read more, so the video tool covers heads '
              'with a plain mask')]
 
