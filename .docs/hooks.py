@@ -74,7 +74,7 @@ IPythonRenderer.block_math = lambda self, body: equation(body, 'block')
 IPythonRenderer.inline_math = lambda self, body: equation(body, 'inline')
 IPythonRenderer.latex_environment = (
     lambda self, name, body: equation(rf'\begin{{{name}}}{body}\end{{{name}}}', 'block'))
-# nbconvert compiles its templates for every notebook twice, which is a third of a build.
+# nbconvert compiles its templates for every notebook twice, which is a quarter of a build.
 COMPILED, new_environment = FileSystemBytecodeCache(), TemplateExporter._create_environment
 
 

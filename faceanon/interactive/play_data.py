@@ -198,7 +198,7 @@ def _photo_judge_rows(photo_judge:dict) -> list[dict]:
     originals = [dict(method='none', size=1, releases=1, eer=one['originals']['eer']) for one in judged]
     return originals + [row | dict(method=one['method']) for one in judged for row in one['rows']]
 
-# %% ../../nbs/5_play/26_play_data.ipynb #a7faef8e
+# %% ../../nbs/5_play/26_play_data.ipynb #pdat0022
 def frontier_data(
     folder:Path,   # `figures/data`
 ) -> list[dict]:   # data sets: `name`, `budgets`, `attackers`, `points`

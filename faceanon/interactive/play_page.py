@@ -23,7 +23,6 @@ from ..evaluation.networks import fixed_verifier, initial_detector
 from .play_data import (drawn_sheets, frame_examples, frontier_data, guess_faces, portrait_sheet,
                                             story_data)
 from ..models.anonymizer import Anonymizer
-from ..models.released import released_anonymizers
 from ..models.onnx_export import export_halves, export_recognizer
 from ..plots.style import read_recorded
 
@@ -141,22 +140,20 @@ def _network_parts() -> tuple[str, dict]:
 # %% ../../nbs/5_play/27_play_page.ipynb #ppag0021
 _RUNTIME = dict(runtime='ort.wasm.bundle.min.mjs', wasm='ort-wasm-simd-threaded.wasm')
 _STORIES = ('drawn', 'works', 'still', 'weak', 'mask')
+_DRAWING = 'M that draws faces (this A helped to train it)'  # 24 MB as a graph: too large to run in the page
 
 def page_data(
     figures:Path,  # `figures/data`
 ) -> dict:  # for JSON: `stories`, `frontier`, `frames`, `portraits`, `drawn`, `guess`, and `errors` (from outside)
     "All that the page shows and that no network computes there."
-    named = {'paper_objective': 'small-paper_objective-0', 'learned': 'small-learned-0'}
+    named = {'paper_objective': 'small-paper_objective-0', 'learned': 'small-learned-0',
+             _DRAWING: 'world-drawn-0'}
     nets = {name: Anonymizer.from_pretrained(weights) for name, weights in named.items()}
-    drawing = 'world-drawn-0' in released_anonymizers()  # 24 MB as a graph: too large to run in the page
-    drawn = Anonymizer.from_pretrained('world-drawn-0') if drawing else None
-    if drawing: nets['M that draws faces (this A helped to train it)'] = drawn
     errors = dict(one=_outside(figures, 'photographs', [1, 1]), five=_outside(figures, 'photographs', [5, 5]),
                   ten=_outside(figures, 'world', [10, 10]))
     return dict(stories=story_data([figures/f'story_{name}.json' for name in _STORIES]),
                 frontier=frontier_data(figures), frames=frame_examples(nets, initial_detector(get_preset('small'))),
-                portraits=portrait_sheet(), drawn=drawn_sheets(drawn) if drawing else [], guess=guess_faces(),
-                errors=errors)
+                portraits=portrait_sheet(), drawn=drawn_sheets(nets[_DRAWING]), guess=guess_faces(), errors=errors)
 
 
 def _outside(figures:Path, data:str, pictures:list[int]) -> float:

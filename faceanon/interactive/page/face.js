@@ -95,9 +95,8 @@ async function mountFace({ data, anonymizers, run, el }) {
     }
     const epsilon = normalNumbers(ours.count, state.seed), dials = { strength: state.strength, gains: code.gains }
     const [own, papers] = await Promise.all([ours, paper].map((M, n) => M.decode(M.channel(codes[n], epsilon, dials))))
-    const recorded = state.photograph ? [] : drawn.slice(state.draw % drawn.length).slice(0, 1)
-    const faces = [original, ...['mask', 'blur', 'pixelate'].map(name => HAND_MADE[name](original)), papers, own,
-      ...recorded.map(sheet => sheet(state.person, column()))]
+    const faces = [original, ...['mask', 'blur', 'pixelate'].map(name => HAND_MADE[name](original)), papers, own]
+    if (!state.photograph) faces.push(drawn[state.draw % drawn.length](state.person, column()))
     cards.show(faces, await recognize(run, faces), state.photograph ? null : portraits.people[state.person])
     time.textContent = `All faces and what the verifier says of them: ${Math.round(performance.now() - started)} ms on one thread.` +
       (state.strength < 1 ? ' With less noise than it was trained with, M tells more than the tables say.' : '') +
